@@ -1,0 +1,42 @@
+# setup demo test bench serve docs. Each target calls setup, which is instant when nothing changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?=
+DEMO_ARGS := $(if $(DATA),--data $(DATA),)
+
+.PHONY: setup demo test lint bench serve docs
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; run make PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@sh scripts/install_turbojpeg.sh
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/agent-tools demo $(DEMO_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One thread per test process: two processes on two cores, each with its own pool, would fight for them.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: setup
+	$(BIN)/agent-tools bench ladder
+
+serve: setup
+	$(BIN)/agent-tools serve
+
+docs: setup
+	$(BIN)/agent-tools docs render
+	$(BIN)/agent-tools docs check

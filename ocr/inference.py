@@ -1,0 +1,170 @@
+"""What is done with a model or with label files outside training: evaluate, predict, score, fill caches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Unless told not to, albumentations looks for updates online when imported, and Hydra hides the cause of an error.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ocr.datasets.annotations import (
+    AnnotationSet,
+    Predictions,
+    load_annotations,
+    read_predictions,
+    write_predictions_json,
+    write_submission_csv,
+)
+from ocr.datasets.base import OCRDataset
+from ocr.datasets.collate import collate
+from ocr.datasets.schemas import ConfigError, Sample
+from ocr.lightning_modules.assembly import load_checkpoint, open_run
+from ocr.lightning_modules.ocr_pl import OCRPLModule
+from ocr.lightning_modules.precision import choose_precision
+from ocr.metrics.cleval import Cleval, ClevalCounts
+from ocr.metrics.icdar import IcdarCounts, icdar_counts
+from ocr.models.postprocess import Detections
+from ocr.utils.config_errors import explain
+from ocr.utils.image_loading import ImageLoader
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose `configs/NAME.yaml` with overrides, as the command line does.
+
+    Raises:
+        HydraException: an override names no key, or a config group has no such member.
+    """
+    with initialize_config_module("configs", version_base=None):
+        return compose(name, list(overrides))
+
+
+@contextmanager
+def sentence_for_errors() -> Iterator[None]:
+    """Turn an expected error of the block into one sentence on stderr and exit code 2; others pass."""
+    try:
+        yield
+    except Exception as error:  # the process boundary: what nobody expected is raised again
+        sentence = explain(error, _known_keys())
+        if sentence is None:
+            raise
+        sys.stderr.write(f"error: {sentence}\n")
+        raise SystemExit(2) from None
+
+
+def _known_keys() -> Mapping[str, Any]:
+    container: dict[str, Any] = OmegaConf.to_container(compose_config("evaluate", []))  # type: ignore[assignment]
+    return container
+
+
+def evaluate(overrides: Sequence[str]) -> Path:
+    """Validate `checkpoint` on the validation split `passes` times in this process; return the run file's path.
+
+    Raises:
+        OCRError: the configuration or the data cannot work.
+    """
+    config = compose_config("evaluate", overrides)
+    with open_run(config, "evaluate", overrides) as run:
+        run.prepare_data()
+        for _ in range(config.passes):
+            run.validate()
+    return run.folder / "run.json"
+
+
+def score(truth: Path, predictions: Path, fp_cap: int) -> dict[str, dict[str, float]]:
+    """Score a prediction file against a label file, pooled over all images of the truth.
+
+    Returns:
+        `icdar` and `cleval`: hmean, precision, recall and every count; `cleval_mean`: the mean of per-image hmeans.
+
+    Raises:
+        AnnotationError: a file cannot be read, or predictions name an image that the truth does not have.
+    """
+    labels = load_annotations(truth)
+    found = read_predictions(predictions)
+    return pooled_scores(labels, found, Cleval(fp_cap=fp_cap, implementation="vectorised"))
+
+
+def pooled_scores(labels: AnnotationSet, found: Predictions, cleval: Cleval) -> dict[str, dict[str, float]]:
+    """Pool the counts of all images of `labels`; an image without predictions counts as one with none."""
+    icdar, characters, means = IcdarCounts(), ClevalCounts(), []
+    for name in labels:
+        image, polygons = labels[name], [detection.polygon for detection in found.get(name, [])]
+        icdar += icdar_counts(image.polygons, polygons, image.ignore)
+        counts = cleval(image.polygons, polygons, image.ignore)
+        characters += counts
+        means.append(counts.hmean)
+    return {
+        "icdar": _with_scores(icdar),
+        "cleval": _with_scores(characters),
+        "cleval_mean": {"hmean": sum(means) / max(1, len(means))},
+    }
+
+
+def _with_scores(counts: IcdarCounts | ClevalCounts) -> dict[str, float]:
+    return {**counts.as_dict(), "precision": counts.precision, "recall": counts.recall, "hmean": counts.hmean}
+
+
+def fill_caches(overrides: Sequence[str]) -> int:
+    """Fill every lazy tier that the configuration asks for, without training; return how many samples were visited."""
+    config = compose_config("evaluate", overrides)
+    targets = instantiate(config.targets)
+    visited = 0
+    for key in ("train_dataset", "val_dataset"):
+        split: OCRDataset = instantiate(config.datasets[key], targets=targets)
+        split.prepare()
+        visited += split.cache_prepare() if split.transform.deterministic else 0
+    return visited
+
+
+def predict_images(images: Path, output: Path, overrides: Sequence[str]) -> int:
+    """Detect text in an image or a folder and write polygons in original displayed pixels; return the number of images.
+
+    Raises:
+        ConfigError: no checkpoint, no image, or an output that is neither .json nor .csv.
+    """
+    config = compose_config("evaluate", overrides)
+    names = (
+        sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        if images.is_dir()
+        else [images]
+    )
+    if not config.checkpoint:
+        raise ConfigError(
+            "predict needs weights; give checkpoint=PATH, for instance one of outputs/*/checkpoints/best.ckpt"
+        )
+    if output.suffix not in (".json", ".csv"):
+        raise ConfigError(f"--output {output} ends in {output.suffix!r}; allowed: .json, .csv")
+    if not names:
+        raise ConfigError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)}); point it to a folder that does")
+    module: OCRPLModule = instantiate(config.model)
+    load_checkpoint(module, Path(config.checkpoint))
+    module.eval()
+    found = {path.name: _detect(module, path, config) for path in names}
+    write = write_predictions_json if output.suffix == ".json" else write_submission_csv
+    write(output, {name: list(zip(item.polygons, item.scores, strict=True)) for name, item in found.items()})
+    return len(found)
+
+
+def _detect(module: OCRPLModule, path: Path, config: DictConfig) -> Detections:
+    loading = instantiate(config.datasets.val_dataset.config.image_loading_config)
+    image = ImageLoader(loading.use_turbojpeg, loading.turbojpeg_fallback)(path)
+    done = instantiate(config.datasets.val_dataset.transform)(image, [], np.random.default_rng(0))
+    size = (image.shape[0], image.shape[1])
+    sample = Sample(0, path.name, done.image, [], [], [], [], done.matrix, size)
+    precision = choose_precision(config.trainer.precision, on_gpu=False)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision.used == "bf16-mixed"):
+        return module.detect(collate([sample]))[0]

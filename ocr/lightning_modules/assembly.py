@@ -1,0 +1,218 @@
+"""From a composed configuration to the parts of a run, and the run file around them."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from ocr.datasets.base import OCRDataset
+from ocr.datasets.schemas import ConfigError
+from ocr.datasets.synthetic import ensure_dataset
+from ocr.lightning_modules.callbacks import CacheStatistics, EpochRecorder
+from ocr.lightning_modules.data_pl import LoaderConfig, OCRDataModule
+from ocr.lightning_modules.features import check_features, enforce
+from ocr.lightning_modules.ocr_pl import OCRPLModule
+from ocr.lightning_modules.precision import choose_precision
+from ocr.lightning_modules.run_file import (
+    DatasetFingerprint,
+    RunFile,
+    RunKind,
+    environment,
+    new_run_id,
+    relative_path,
+    start_run_file,
+    utc_now,
+)
+from ocr.utils.allocator import keep_pages
+from ocr.utils.content_hash import sha256_of_file
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """The built parts of one run."""
+
+    config: DictConfig
+    folder: Path
+    data: OCRDataModule
+    module: OCRPLModule
+    trainer: pl.Trainer
+    recorder: EpochRecorder
+
+    @property
+    def file(self) -> RunFile:
+        """The run file as it stands."""
+        return self.recorder.run_file
+
+    def prepare_data(self) -> None:
+        """Preload what the configuration asks for, timed as setup."""
+        start = time.perf_counter()
+        self.data.prepare()
+        self.file.setup_seconds["preload"] = time.perf_counter() - start
+
+    def validate(self) -> None:
+        """Run one validation epoch with the weights as they are."""
+        self.recorder.start_phase()
+        self.trainer.validate(self.module, datamodule=self.data, verbose=False)
+
+    def validate_best(self) -> None:
+        """Go back to the best weights by hmean, unless they are the last ones, and score them."""
+        best = next(
+            (item for item in self.trainer.checkpoint_callbacks if isinstance(item, ModelCheckpoint) and item.monitor),
+            None,
+        )
+        if best is None or not best.best_model_path or best.best_model_score is None:
+            return
+        if float(best.best_model_score) > self.module.metrics()["icdar_hmean"]:
+            load_checkpoint(self.module, Path(best.best_model_path))
+            self.validate()
+
+
+@contextmanager
+def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Iterator[Run]:
+    """Build a run and keep its run file: `running` while the block runs, then `finished`, or `failed` with the reason.
+
+    Raises:
+        OCRError: the configuration or the data cannot work.
+        FeatureError: at the end, when a requested feature stayed inactive (`features.strict`).
+    """
+    config.dataset_base_path = str(config.dataset_base_path).rstrip("/") + "/"
+    run_id = config.run_id or new_run_id(kind)
+    folder = Path(config.output_dir) / run_id
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    run_file = start_run_file(kind, run_id, plain, list(overrides))
+    run_file.write(folder)
+    try:
+        run = _build(config, kind, run_file, folder)
+        yield run
+        _close(run)
+        run_file.status = "finished"
+    except BaseException as error:
+        run_file.status, run_file.error = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        run_file.ended = utc_now()
+        run_file.write(folder)
+
+
+def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -> Run:
+    started = time.perf_counter()
+    on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
+    precision = choose_precision(config.trainer.precision, on_gpu)
+    logger.info("Precision %s (asked %s): %s", precision.used, precision.asked, precision.reason)
+    run_file.precision = {"asked": precision.asked, "used": precision.used, "reason": precision.reason}
+    run_file.environment = environment(_set_allocator(config.allocator)["used"])
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    data = _build_data(config, kind)
+    module: OCRPLModule = instantiate(config.model)
+    recorder = EpochRecorder(run_file, folder, module)
+    trainer = _build_trainer(config, kind, folder, precision.used, recorder)
+    run_file.device = str(trainer.strategy.root_device)
+    run = Run(config, folder, data, module, trainer, recorder)
+    if config.checkpoint:
+        path = Path(config.checkpoint)
+        load_checkpoint(module, path)
+        run_file.checkpoints["loaded"] = _checkpoint(path)
+    for name, split in (("train", data.train), ("val", data.val)):
+        if split is not None:
+            run_file.datasets[name] = _fingerprint(config, name, split)
+    run_file.environment["decoder"] = data.val.report.decoder
+    run_file.setup_seconds["build"] = time.perf_counter() - started
+    run_file.write(folder)
+    return run
+
+
+def _build_data(config: DictConfig, kind: RunKind) -> OCRDataModule:
+    if "synthetic" in config and config.synthetic.root == config.dataset_base_path:
+        made = config.synthetic
+        ensure_dataset(Path(made.root), seed=made.seed, train=made.train, val=made.val, test=made.test)
+    targets = instantiate(config.targets)
+    train: OCRDataset | None = instantiate(config.datasets.train_dataset, targets=targets) if kind == "train" else None
+    val: OCRDataset = instantiate(config.datasets.val_dataset, targets=targets if config.val_loss else None)
+    loader: dict[str, Any] = OmegaConf.to_container(config.dataloaders, resolve=True)  # type: ignore[assignment]
+    return OCRDataModule(train, val, config.batch_size, LoaderConfig(**loader))
+
+
+def _build_trainer(
+    config: DictConfig, kind: RunKind, folder: Path, precision: str, recorder: EpochRecorder
+) -> pl.Trainer:
+    statistics = CacheStatistics(config.datasets.val_dataset.config.cache_config.log_statistics_every_n)
+    callbacks: list[pl.Callback] = [recorder, statistics]
+    training = kind == "train"
+    if training:
+        callbacks += [
+            instantiate(item, dirpath=str(folder / "checkpoints")) for item in config.callbacks.values() if item
+        ]
+    trainer: pl.Trainer = instantiate(
+        config.trainer,
+        precision=precision,
+        callbacks=callbacks,
+        logger=instantiate(config.logger, save_dir=str(folder / "metrics")) if training else False,
+        default_root_dir=str(folder),
+        enable_checkpointing=training,
+    )
+    return trainer
+
+
+def _set_allocator(asked: str) -> dict[str, str]:
+    if asked not in ("keep_pages", "default"):
+        raise ConfigError(f"allocator={asked!r} is unknown; allowed: keep_pages, default")
+    refused = keep_pages() if asked == "keep_pages" else None
+    used = asked if refused is None else "default"
+    return {"asked": asked, "used": used, "reason": refused or ""}
+
+
+def _fingerprint(config: DictConfig, name: str, split: OCRDataset) -> DatasetFingerprint:
+    root = relative_path(Path(config.dataset_base_path))
+    return DatasetFingerprint(
+        name=f"{Path(root).name}/{name}", root=root, images=len(split), content_hash=split.content_hash
+    )
+
+
+def _checkpoint(path: Path) -> dict[str, str]:
+    return {"path": relative_path(path), "sha256": sha256_of_file(path)}
+
+
+def load_checkpoint(module: OCRPLModule, path: Path) -> None:
+    """Load a checkpoint's weights into a module.
+
+    Raises:
+        ConfigError: no such file, not a checkpoint, or made for another network or other preprocessing.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            f"checkpoint {path} does not exist; give the path of a .ckpt file, such as outputs/*/checkpoints/best.ckpt"
+        )
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
+        raise ConfigError(f"{path} is not a checkpoint that can be read ({error}); choose another file") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ConfigError(f"{path} holds no state_dict; choose a checkpoint written by `ocr train`")
+    module.load_weights(checkpoint, path.name)
+
+
+def _close(run: Run) -> None:
+    run_file, config = run.file, run.config
+    for item in run.trainer.checkpoint_callbacks:
+        if isinstance(item, ModelCheckpoint) and item.best_model_path:
+            run_file.checkpoints["best" if item.monitor else "last"] = _checkpoint(Path(item.best_model_path))
+    allocator = {"asked": config.allocator, "used": run_file.environment["allocator"], "reason": ""}
+    run_file.features = check_features(
+        run.data.val, run.module, run_file.epochs, run_file.precision, allocator, config.features.epoch_ratio
+    )
+    run_file.write(run.folder)
+    enforce(run_file.features, config.features.strict)

@@ -1,0 +1,1 @@
+"""DBNet: encoder, decoder, head, loss, and the way from maps to polygons."""

@@ -1,0 +1,331 @@
+"""Cache tiers: each one is a single memory-mapped file that all workers, ranks and later processes share.
+
+Layout of a tier file: a fixed preamble (magic, header length, header checksum), a JSON header (tier, key, sizes, what
+the key covers), a slot table (state, checksum, offset, length, 12 numbers of the caller's choice per slot), then the
+payloads at 64-byte steps. A tier is filled lazily, slot by slot, in a `.partial` file; when every slot is full it is
+renamed to `.cache` and made read-only ("sealed"). A slot counts as full only when its state byte says so, which is
+written after payload and checksum; each process verifies a slot's checksum the first time it reads it. So a kill at any
+moment, sanity batches or a second process leave a usable cache, and a truncated, damaged or foreign file is detected,
+named and rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import mmap
+import os
+import re
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ocr.utils.errors import OCRError
+
+logger = logging.getLogger(__name__)
+
+CACHE_SCHEMA = 1
+"""Version of the file layout; part of every key."""
+
+_MAGIC = b"OCRCACHE"
+_PREAMBLE = struct.Struct("<8sIIQ")  # magic, header length, header crc32, file length
+_ALIGNMENT = 64
+_SLOT = np.dtype([("state", "u1"), ("crc", "<u4"), ("offset", "<u8"), ("length", "<u8"), ("numbers", "<f8", (12,))])
+_FULL = 1
+
+NUMBERS = 12
+"""How many float64 numbers a slot keeps beside its payload (a 3x3 matrix and a size fit)."""
+
+
+class CacheError(OCRError):
+    """A cache file or folder that cannot be used, named with the reason."""
+
+
+@dataclass(frozen=True)
+class CachedItem:
+    """One slot: `payload` is a read-only uint8 view (length,) of the mapped file, `numbers` a float64 array (12,)."""
+
+    payload: np.ndarray
+    numbers: np.ndarray
+
+
+@dataclass(frozen=True)
+class TierHealth:
+    """What `cache status` and `cache verify` say about one tier file."""
+
+    file: str
+    tier: str
+    key: str
+    slots: int
+    full: int
+    bytes: int
+    sealed: bool
+    damaged: list[int]
+    problem: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form."""
+        return asdict(self)
+
+
+class CacheTier:
+    """One tier of one dataset in one configuration. Picklable: another process maps the same file."""
+
+    def __init__(
+        self, folder: Path, tier: str, key: str, lengths: Sequence[int], covers: Mapping[str, Any] | None = None
+    ) -> None:
+        """Open the tier's file, or create it with all its disk space reserved.
+
+        Args:
+            folder: cache folder; made when missing.
+            tier: `images`, `maps` or `tensors`.
+            key: hex digest of everything the content depends on.
+            lengths: payload bytes of each slot.
+            covers: what the key covers, for people who read the header.
+
+        Raises:
+            CacheError: the folder cannot be written or has too little space; a run can go on without the tier.
+        """
+        self.folder, self.tier, self.key = folder, tier, key
+        self._lengths = list(lengths)
+        self._covers = dict(covers or {})
+        self._open()
+
+    @property
+    def path(self) -> Path:
+        """The file as it is named now: `.cache` when sealed, else `.partial`."""
+        return self._sealed_path if self._sealed_path.exists() else self._partial_path
+
+    @property
+    def _sealed_path(self) -> Path:
+        return self.folder / f"{self.tier}-{self.key[:20]}.cache"
+
+    @property
+    def _partial_path(self) -> Path:
+        return self._sealed_path.with_suffix(".partial")
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "tier": self.tier,
+            "key": self.key,
+            "lengths": self._lengths,
+            "covers": self._covers,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # reopening is what construction does
+
+    @property
+    def full_slots(self) -> int:
+        """How many slots are filled (by any process so far)."""
+        return int(np.count_nonzero(self._table["state"] == _FULL))
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the tier is complete and read-only."""
+        return self._sealed_path.exists()
+
+    def get(self, slot: int) -> CachedItem | None:
+        """Return the slot's content, or None where it is not filled or its checksum does not match."""
+        row = self._table[slot]
+        if row["state"] != _FULL:
+            return None
+        start = int(row["offset"])
+        payload = self._bytes[start : start + int(row["length"])]
+        if not self._verified[slot]:
+            if zlib.crc32(payload.data) != int(row["crc"]):
+                self._give_up_slot(slot)
+                return None
+            self._verified[slot] = True
+        payload.flags.writeable = False
+        return CachedItem(payload, row["numbers"].copy())
+
+    def put(self, slot: int, parts: Sequence[np.ndarray], numbers: np.ndarray | None = None) -> None:
+        """Fill a slot with the bytes of `parts` in order; two processes may fill one slot at once with the same bytes.
+
+        A sealed tier, and one in a folder that is read-only for this user, stays as it is.
+
+        Raises:
+            ValueError: the parts do not have the slot's length.
+        """
+        if not self._bytes.flags.writeable:
+            return
+        row = self._table[slot : slot + 1]
+        length, position, crc = int(row["length"][0]), int(row["offset"][0]), 0
+        total = sum(part.nbytes for part in parts)
+        if total != length:
+            raise ValueError(f"slot {slot} of the {self.tier} tier holds {length} bytes, got {total}")
+        for part in parts:
+            flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            self._bytes[position : position + flat.size] = flat
+            crc = zlib.crc32(flat.data, crc)
+            position += flat.size
+        if numbers is not None:
+            row["numbers"][0, : numbers.size] = numbers
+        row["crc"][0] = crc
+        row["state"][0] = _FULL
+        self._verified[slot] = True
+        self._seal_when_complete()
+
+    def _open(self) -> None:
+        self._covers.setdefault("schema", CACHE_SCHEMA)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for path in (self._sealed_path, self._partial_path):
+                if path.exists():
+                    problem = self._map(path)
+                    if problem is None:
+                        return
+                    logger.warning("Cache file %s is not usable (%s); it is built again", path.name, problem)
+                    path.unlink(missing_ok=True)
+            self._create()
+        except OSError as error:
+            raise CacheError(
+                f"the {self.tier} cache in {self.folder} cannot be used: {error.strerror or error}; "
+                f"free some space, or set cache_dir to a folder that can be written"
+            ) from error
+
+    def _layout(self) -> tuple[bytes, int, np.ndarray, int]:
+        header = json.dumps(
+            {"tier": self.tier, "key": self.key, "slots": len(self), "covers": self._covers}, sort_keys=True
+        ).encode()
+        table_start = _aligned(_PREAMBLE.size + len(header))
+        table = np.zeros(len(self), _SLOT)
+        position = _aligned(table_start + table.nbytes)
+        for slot, length in enumerate(self._lengths):
+            table[slot]["offset"], table[slot]["length"] = position, length
+            position = _aligned(position + length)
+        return header, table_start, table, position
+
+    def _create(self) -> None:
+        header, table_start, table, total = self._layout()
+        temporary = self._partial_path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                # Reserving the space now turns a full disk into an error here instead of a SIGBUS in mid-epoch.
+                os.posix_fallocate(stream.fileno(), 0, max(total, 1))
+                stream.write(_PREAMBLE.pack(_MAGIC, len(header), zlib.crc32(header), total) + header)
+                stream.seek(table_start)
+                stream.write(table.tobytes())
+            try:
+                os.link(temporary, self._partial_path)
+            except FileExistsError:
+                logger.debug("Another process made %s first; sharing it", self._partial_path.name)
+        finally:
+            temporary.unlink(missing_ok=True)
+        problem = self._map(self._partial_path)
+        if problem is not None:
+            raise CacheError(
+                f"the new cache file {self._partial_path} cannot be read back: {problem}; run `ocr cache clear`"
+            )
+
+    def _map(self, path: Path) -> str | None:
+        """Map the file; return what is wrong with it, or None."""
+        header, table_start, _, total = self._layout()
+        try:
+            found = read_header(path)
+        except CacheError as error:
+            return str(error)
+        if found["key"] != self.key or found["slots"] != len(self):
+            return f"it was built for key {found['key'][:12]} and {found['slots']} slots"
+        if path.stat().st_size != total or len(header) != found["header_length"]:
+            return f"it has {path.stat().st_size} bytes instead of {total}"
+        writable = os.access(path, os.W_OK) and path.suffix == ".partial"
+        with path.open("r+b" if writable else "rb") as stream:
+            access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+            self._bytes = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=access), np.uint8)
+        end = table_start + len(self) * _SLOT.itemsize
+        self._table = self._bytes[table_start:end].view(_SLOT)
+        self._verified = np.zeros(len(self), bool)
+        return None
+
+    def _seal_when_complete(self) -> None:
+        if self.full_slots < len(self) or self.sealed:
+            return
+        try:
+            os.replace(self._partial_path, self._sealed_path)
+            self._sealed_path.chmod(0o444)
+        except FileNotFoundError:
+            logger.debug("Another process sealed %s", self._sealed_path.name)
+
+    def _give_up_slot(self, slot: int) -> None:
+        logger.warning("Slot %d of cache file %s is damaged (checksum); it is filled again", slot, self.path.name)
+        if self.sealed:
+            self._sealed_path.chmod(0o644)
+            os.replace(self._sealed_path, self._partial_path)
+            self._map(self._partial_path)
+        self._table[slot : slot + 1]["state"][0] = 0
+
+
+def _aligned(position: int) -> int:
+    return -(-position // _ALIGNMENT) * _ALIGNMENT
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the JSON header of a tier file with `header_length` and `file_length` added.
+
+    Raises:
+        CacheError: the file is truncated, damaged, or no cache file.
+    """
+    with path.open("rb") as stream:
+        preamble = stream.read(_PREAMBLE.size)
+        if len(preamble) < _PREAMBLE.size:
+            raise CacheError(f"{path.name} is too short to be a cache file")
+        magic, header_length, crc, file_length = _PREAMBLE.unpack(preamble)
+        header = stream.read(header_length) if magic == _MAGIC else b""
+    if magic != _MAGIC:
+        raise CacheError(f"{path.name} is not a cache file of this project")
+    if len(header) < header_length or zlib.crc32(header) != crc:
+        raise CacheError(f"the header of {path.name} is damaged")
+    return {**json.loads(header), "header_length": header_length, "file_length": file_length}
+
+
+def tier_files(cache_dir: Path) -> list[Path]:
+    """Return the tier files of a cache folder, sealed and partial, sorted by name."""
+    name = re.compile(r"^(images|maps|tensors)-[0-9a-f]{20}\.(cache|partial)$")
+    return sorted(path for path in cache_dir.glob("*-*") if name.match(path.name))
+
+
+def inspect_tier(path: Path, depth: Literal["status", "verify"]) -> TierHealth:
+    """Describe one tier file; `verify` also reads every full slot and compares its checksum. Never writes."""
+    size = path.stat().st_size
+    try:
+        header = read_header(path)
+    except CacheError as error:
+        return TierHealth(path.name, path.name.split("-")[0], "", 0, 0, size, False, [], str(error))
+    problem = f"{size} bytes instead of {header['file_length']}" if size != header["file_length"] else None
+    damaged: list[int] = []
+    full = 0
+    if problem is None:
+        data = np.memmap(path, np.uint8, "r")
+        start = _aligned(_PREAMBLE.size + header["header_length"])
+        table = data[start : start + header["slots"] * _SLOT.itemsize].view(_SLOT)
+        full = int(np.count_nonzero(table["state"] == _FULL))
+        if depth == "verify":
+            damaged = [slot for slot, row in enumerate(table) if row["state"] == _FULL and not _intact(data, row)]
+    return TierHealth(
+        path.name, header["tier"], header["key"], header["slots"], full, size, path.suffix == ".cache", damaged, problem
+    )
+
+
+def _intact(data: np.ndarray, row: np.void) -> bool:
+    start = int(row["offset"])
+    return zlib.crc32(data[start : start + int(row["length"])].data) == int(row["crc"])
+
+
+def clear_cache(cache_dir: Path) -> tuple[int, int]:
+    """Delete every tier file of a cache folder; return (files, bytes) removed. Other files are left alone."""
+    files = tier_files(cache_dir)
+    size = sum(path.stat().st_size for path in files)
+    for path in files:
+        path.unlink()
+    return len(files), size

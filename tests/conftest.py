@@ -1,0 +1,33 @@
+"""Fixtures every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_RECEIPTS = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_receipts() -> Path:
+    """The folder of 404 real receipts beside the checkout; tests that need it are skipped where it is absent."""
+    folder = SHARED_RECEIPTS / "sroie"
+    if not folder.is_dir():
+        pytest.skip("no shared data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def metric_cases() -> Path:
+    """32 cases with the counts of two independent metric references, beside the real receipts."""
+    file = SHARED_RECEIPTS / "metric_cases.json"
+    if not file.is_file():
+        pytest.skip("no shared data")
+    return file
+
+
+@pytest.fixture(scope="session")
+def synthetic_receipts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small rendered data set: 6 training, 5 validation and 1 test receipt."""
+    from ocr.datasets.synthetic import render_dataset
+
+    return render_dataset(tmp_path_factory.mktemp("data") / "receipts", seed=3, train=6, val=5, test=1)

@@ -1,0 +1,179 @@
+"""`OCRDataset`: cached samples are bit-identical to fresh ones, and no bad or missing image passes unnoticed."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from ocr.datasets import OCRDataset
+from ocr.datasets.base import DatasetError
+from ocr.datasets.collate import Batch, collate
+from ocr.datasets.schemas import CacheConfig, ConfigError, DatasetConfig, ImageLoadingConfig
+from ocr.datasets.targets import TargetBuilder
+from ocr.datasets.transforms import AugmentTransform, LetterboxTransform
+from ocr.utils.image_loading import PillowLoader
+
+SIZE = (160, 96)
+
+
+def dataset(root: Path, cache: Path, tiers: dict[str, bool] | None = None, **more: Any) -> OCRDataset:
+    targets, transform = more.pop("targets", None), more.pop("transform", LetterboxTransform(SIZE))
+    loader = more.pop("loader", None)
+    config = DatasetConfig(
+        image_path=root / "images/val",
+        annotation_path=root / "jsons/val.json",
+        cache_dir=cache,
+        cache_config=CacheConfig(**(tiers or {})),
+        image_loading_config=ImageLoadingConfig(use_turbojpeg=True, turbojpeg_fallback=True),
+        **more,
+    )
+    return OCRDataset(config, transform, targets, loader)
+
+
+ALL_TIERS = {"cache_images": True, "cache_maps": True, "cache_transformed_tensors": True}
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    assert one.names == other.names
+    assert torch.equal(one.images, other.images)
+    np.testing.assert_array_equal(one.matrices, other.matrices)
+    assert (one.targets is None) == (other.targets is None)
+    for name, tensor in (one.targets or {}).items():
+        assert other.targets is not None
+        assert tensor.dtype == other.targets[name].dtype
+        assert torch.equal(tensor, other.targets[name])
+
+
+def batches(split: OCRDataset, **loader: Any) -> list[Batch]:
+    return list(DataLoader(split, batch_size=2, collate_fn=collate, **loader))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("loader", [{}, {"num_workers": 2, "multiprocessing_context": "fork"}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+def test_batches_are_bit_identical_cached_or_not(
+    synthetic_receipts: Path, tmp_path: Path, loader: dict[str, Any]
+) -> None:
+    plain = batches(dataset(synthetic_receipts, tmp_path / "a", targets=TargetBuilder()))
+    cached = dataset(synthetic_receipts, tmp_path / "b", ALL_TIERS, targets=TargetBuilder(), load_maps=True)
+    first, second = batches(cached, **loader), batches(cached, **loader)
+    for fresh, cold, warm in zip(plain, first, second, strict=True):
+        assert_same_batch(fresh, cold)
+        assert_same_batch(fresh, warm)
+    assert sum(batch.cache["tensors"][1] for batch in first) == len(cached)
+    assert sum(batch.cache["tensors"][0] for batch in second) == len(cached)
+    assert sum(batch.cache["maps"][0] for batch in second) == len(cached)
+
+
+def test_a_second_process_worth_of_state_decodes_nothing(synthetic_receipts: Path, tmp_path: Path) -> None:
+    batches(dataset(synthetic_receipts, tmp_path, ALL_TIERS, preload_images=True))
+
+    class NoDecoder(PillowLoader):
+        def __call__(self, path: str | Path) -> np.ndarray:
+            raise AssertionError(f"decoded {path}")
+
+    reopened = dataset(synthetic_receipts, tmp_path, ALL_TIERS, preload_images=True)
+    reopened.loader = NoDecoder()
+    reopened.prepare()
+    assert sum(batch.cache["tensors"][0] for batch in batches(reopened)) == len(reopened)
+    assert reopened.report.preloaded == len(reopened)
+
+
+def test_images_are_channels_last_in_memory_without_a_copy(synthetic_receipts: Path, tmp_path: Path) -> None:
+    images = batches(dataset(synthetic_receipts, tmp_path))[0].images
+    assert images.shape == (2, 3, *SIZE)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_changed_image_label_size_or_decoder_never_meets_the_old_cache(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    root, cache = tmp_path / "data", tmp_path / "cache"
+    shutil.copytree(synthetic_receipts, root)
+
+    def hits(**more: Any) -> int:
+        split = dataset(root, cache, ALL_TIERS, targets=TargetBuilder(), load_maps=True, **more)
+        counts = [sample.cache for sample in (split[index] for index in range(len(split)))]
+        return sum(count.get("tensors", (0,))[0] for count in counts) + sum(count.get("maps", (0,))[0] for count in counts)
+
+    assert hits() == 0
+    assert hits() == 10
+    labels = json.loads((root / "jsons/val.json").read_text())
+    next(iter(next(iter(labels["images"].values()))["words"].values()))["points"][0][0] += 1
+    (root / "jsons/val.json").write_text(json.dumps(labels))
+    assert hits() == 5  # the pixels are the same, the maps are not
+    assert hits(transform=LetterboxTransform((192, 96))) == 0
+    assert hits(loader=PillowLoader()) == 5  # another decoder: new pixels; the maps depend on the labels alone
+    image = next((root / "images/val").iterdir())
+    data = bytearray(image.read_bytes())
+    data[-3] ^= 1
+    image.write_bytes(bytes(data))
+    assert hits() == 0
+
+
+def test_a_tensor_tier_for_a_random_transform_is_refused(synthetic_receipts: Path, tmp_path: Path) -> None:
+    random = AugmentTransform(SIZE, scale=(1, 1), stretch=1, rotation=3, photometric=0)
+    with pytest.raises(ConfigError, match="needs a deterministic transform, but AugmentTransform is random"):
+        dataset(synthetic_receipts, tmp_path, ALL_TIERS, transform=random)
+
+
+def test_training_samples_clip_polygons_to_the_window_and_keep_flags_aligned(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    random = AugmentTransform(SIZE, scale=(1.5, 2.0), stretch=1.1, rotation=5, photometric=0)
+    split = dataset(synthetic_receipts, tmp_path, targets=TargetBuilder(), transform=random)
+    for index in range(len(split)):
+        sample = split[index]
+        assert len(sample.polygons) == len(sample.ignore)
+        for polygon in sample.polygons:
+            assert polygon.min() >= 0
+            assert (polygon <= [SIZE[1], SIZE[0]]).all()
+
+
+def test_without_a_loss_no_map_is_built(synthetic_receipts: Path, tmp_path: Path) -> None:
+    split = dataset(synthetic_receipts, tmp_path, ALL_TIERS, load_maps=True)
+    split.prepare()
+    assert split[0].maps is None
+    assert split.report.declined["map tier"] == "val_loss: false"
+    assert not list(tmp_path.glob("maps-*"))
+
+
+def test_preloading_reports_true_figures(
+    synthetic_receipts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = dataset(synthetic_receipts, tmp_path, ALL_TIERS, preload_images=True)
+    with caplog.at_level("INFO"):
+        split.prepare()
+    assert f"Preloading images from {synthetic_receipts / 'images/val'} into RAM..." in caplog.text
+    assert "Preloaded 5/5 images into RAM (100.0%)" in caplog.text
+    assert "Tensor caching enabled - will cache 5 transformed samples after first access" in caplog.text
+
+
+def test_an_absent_image_is_named_with_the_nearest_file(synthetic_receipts: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_receipts, root)
+    labels = json.loads((root / "jsons/val.json").read_text())
+    name = next(iter(labels["images"]))
+    labels["images"] = {name.replace(".jpg", "x.jpg"): labels["images"][name]}
+    (root / "jsons/val.json").write_text(json.dumps(labels))
+    with pytest.raises(DatasetError, match=r"1 of 1 images named in .*val\.json are absent .*did you mean"):
+        dataset(root, tmp_path / "cache")
+
+
+def test_all_broken_images_are_listed_at_the_start_and_can_be_dropped(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_receipts, root)
+    files = sorted((root / "images/val").iterdir())
+    for broken in files[:2]:
+        broken.write_bytes(broken.read_bytes()[:2000])
+    with pytest.raises(DatasetError, match=r"2 of 5 images .* cannot be decoded .*on_bad_image=drop") as caught:
+        dataset(root, tmp_path / "cache")
+    assert all(broken.name in str(caught.value) for broken in files[:2])
+    dropped = dataset(root, tmp_path / "cache", on_bad_image="drop")
+    assert len(dropped) == 3
+    assert set(dropped.report.dropped) == {broken.name for broken in files[:2]}

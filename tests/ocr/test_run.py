@@ -1,0 +1,171 @@
+"""The real trainer on rendered receipts: what it logs, what it leaves behind, and what it refuses in one sentence."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_tools.records.schema import RunFile
+from ocr.inference import evaluate, predict_images, score, sentence_for_errors
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["model=tiny", "image_size=[128,64]", "batch_size=2", "dataloaders.num_workers=0", "trainer.enable_progress_bar=false"]
+
+
+def small(root: Path, out: Path, *more: str) -> list[str]:
+    return [*SMALL, f"dataset_base_path={root}/", f"output_dir={out}", f"cache_dir={out}/cache", *more]
+
+
+def train(root: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runners.train", *small(root, out, *more)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic_receipts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    out = tmp_path_factory.mktemp("out")
+    done = train(synthetic_receipts, out, "run_id=first", "trainer.max_epochs=2", "trainer.num_sanity_val_steps=0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"run: {out / 'first/run.json'}"
+    return done.stderr, json.loads((out / "first/run.json").read_text()), out / "first"
+
+
+def test_training_says_what_it_preloads_and_what_it_caches(trained: tuple[str, dict[str, Any], Path]) -> None:
+    log = trained[0]
+    assert "into RAM..." in log
+    assert "Preloaded 6/6 images into RAM (100.0%)" in log
+    assert "Tensor caching enabled - will cache 5 transformed samples after first access" in log
+    epoch_0, epoch_1 = log.split("val epoch 0")
+    assert "[CACHE HIT]" not in epoch_0
+    assert "[CACHE HIT] Returning cached tensor for index 0" in epoch_1
+
+
+def test_the_run_file_is_what_the_workbench_reads(trained: tuple[str, dict[str, Any], Path]) -> None:
+    run = RunFile.model_validate(trained[1])
+    assert (run.status, run.kind, run.error) == ("finished", "train", None)
+    validations = [epoch for epoch in run.epochs if epoch.phase == "val"]
+    assert [epoch.cache["tensors"].misses for epoch in validations[:2]] == [5, 0]
+    assert [epoch.cache["tensors"].hits for epoch in validations[:2]] == [0, 5]
+    assert all(epoch.images == 5 for epoch in validations)
+    assert {"forward", "post", "metric", "wait"} <= set(validations[0].stages)
+    assert "backward" in next(epoch for epoch in run.epochs if epoch.phase == "train").stages
+    assert run.datasets["val"].content_hash.startswith("sha256:")
+    assert not any(row.status == "fail" for row in run.features if row.feature != "epoch ratio")
+
+
+def test_no_absolute_path_enters_the_run_file(trained: tuple[str, dict[str, Any], Path]) -> None:
+    text = json.dumps(trained[1])
+    assert str(trained[2].parent) not in text
+    assert str(ROOT) not in text
+
+
+def test_the_best_checkpoint_evaluates_to_the_recorded_scores_cached_or_naive(
+    trained: tuple[str, dict[str, Any], Path], synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    best = trained[2] / "checkpoints/best.ckpt"
+    recorded = max(epoch["metrics"]["icdar_hmean"] for epoch in trained[1]["epochs"] if epoch["phase"] == "val")
+    fast = small(synthetic_receipts, tmp_path, f"checkpoint={best}", "passes=2", "run_id=fast")
+    run = json.loads(evaluate(fast).read_text())
+    scores = [epoch["metrics"]["icdar_hmean"] for epoch in run["epochs"]]
+    assert scores == [recorded, recorded]
+    assert run["checkpoints"]["loaded"]["sha256"] == trained[1]["checkpoints"]["best"]["sha256"]
+    naive = small(synthetic_receipts, tmp_path, f"checkpoint={best}", "preset=naive", "run_id=naive")
+    baseline = json.loads(evaluate(naive).read_text())
+    assert abs(baseline["epochs"][0]["metrics"]["cleval_hmean"] - run["epochs"][0]["metrics"]["cleval_hmean"]) < 0.05
+    assert {row["feature"]: row["status"] for row in baseline["features"]}["cache hits"] == "n/a"
+    assert baseline["epochs"][0]["metrics"]["loss"] > 0
+
+
+def test_predictions_score_as_the_evaluation_does(
+    trained: tuple[str, dict[str, Any], Path], synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    checkpoint = f"checkpoint={trained[2] / 'checkpoints/best.ckpt'}"
+    run = json.loads(evaluate(small(synthetic_receipts, tmp_path, checkpoint, "batch_size=1")).read_text())
+    output = tmp_path / "found.json"
+    assert predict_images(synthetic_receipts / "images/val", output, small(synthetic_receipts, tmp_path, checkpoint)) == 5
+    scores = score(synthetic_receipts / "jsons/val.json", output, fp_cap=100)
+    for metric in ("icdar", "cleval"):
+        assert scores[metric]["hmean"] == pytest.approx(run["epochs"][0]["metrics"][f"{metric}_hmean"], abs=1e-9)
+
+
+def sentence(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:
+    with pytest.raises(SystemExit) as stopped, sentence_for_errors():
+        evaluate(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["trainer.precision=16-mixed"], ["16-mixed needs a GPU", "bf16-mixed"]),
+        (["datasets.val_dataset.config.preload_imagez=true"], ["preload_imagez", "did you mean", "preload_images"]),
+        (["+datasets.val_dataset.config.cache_config.cache_image=true"], ["cache_image", "cache_images"]),
+        (["data=receipt"], ["receipt", "synthetic"]),
+        (["checkpoint=nowhere.ckpt"], ["nowhere.ckpt", "does not exist"]),
+        (["allocator=jemalloc"], ["jemalloc", "keep_pages, default"]),
+        (["image_size=[100,64]"], ["100", "multiple"]),
+        (["datasets.val_dataset.config.cache_config.cache_images=maybe"], ["cache_images", "maybe", "boolean"]),
+        (["datasets.val_dataset.config.annotation_path=none.json"], ["none.json"]),
+        (["batch_size=0"], ["batch_size=0", "at least 1"]),
+    ],
+)
+def test_bad_configuration_is_one_sentence_with_the_way_out(
+    overrides: list[str], words: list[str], synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = sentence(capsys, small(synthetic_receipts, tmp_path, *overrides))
+    for word in words:
+        assert word in error
+
+
+def test_a_polygon_of_two_points_names_file_image_and_word(
+    synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_receipts, root)
+    labels = json.loads((root / "jsons/val.json").read_text())
+    image, entry = next(iter(labels["images"].items()))
+    word = next(iter(entry["words"]))
+    entry["words"][word]["points"] = entry["words"][word]["points"][:2]
+    (root / "jsons/val.json").write_text(json.dumps(labels))
+    error = sentence(capsys, small(root, tmp_path))
+    assert "val.json" in error
+    assert image in error
+    assert word in error
+
+
+def test_a_broken_jpeg_is_named_with_the_way_out(
+    synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(synthetic_receipts, root)
+    broken = next((root / "images/val").iterdir())
+    broken.write_bytes(broken.read_bytes()[:1000])
+    error = sentence(capsys, small(root, tmp_path))
+    assert broken.name in error
+    assert "on_bad_image=drop" in error
+
+
+def test_a_failed_run_says_so_in_its_run_file(
+    synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence(capsys, small(synthetic_receipts, tmp_path, "checkpoint=nowhere.ckpt", "run_id=broken"))
+    run = json.loads((tmp_path / "broken/run.json").read_text())
+    assert run["status"] == "failed"
+    assert "nowhere.ckpt" in run["error"]
+
+
+def test_a_checkpoint_of_another_network_or_shrink_ratio_is_refused(
+    trained: tuple[str, dict[str, Any], Path], synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = f"checkpoint={trained[2] / 'checkpoints/best.ckpt'}"
+    assert "set shrink_ratio=" in sentence(capsys, small(synthetic_receipts, tmp_path, best, "shrink_ratio=0.5"))
+    assert "another network" in sentence(capsys, small(synthetic_receipts, tmp_path, best, "model=resnet18"))

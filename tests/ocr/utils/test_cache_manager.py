@@ -1,0 +1,180 @@
+"""A cache tier never gives a wrong payload, never loses a written one, and names what it cannot use."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ocr.utils.cache_manager import CacheError, CacheTier, clear_cache, inspect_tier, read_header, tier_files
+
+KEY = "ab" * 32
+
+
+def payload(slot: int, length: int) -> np.ndarray:
+    return np.random.default_rng(slot).integers(0, 256, length, dtype=np.uint8)
+
+
+def filled(folder: Path, lengths: list[int], slots: list[int] | None = None) -> CacheTier:
+    tier = CacheTier(folder, "tensors", KEY, lengths)
+    for slot in range(len(lengths)) if slots is None else slots:
+        tier.put(slot, [payload(slot, lengths[slot])], np.arange(9.0))
+    return tier
+
+
+@given(lengths=st.lists(st.integers(0, 300), min_size=1, max_size=8), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_every_slot_comes_back_as_it_was_put_in_any_order(
+    lengths: list[int], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    order = data.draw(st.permutations(range(len(lengths))))
+    tier = filled(tmp_path_factory.mktemp("cache"), lengths, order)
+    for slot, length in enumerate(lengths):
+        item = tier.get(slot)
+        assert item is not None
+        np.testing.assert_array_equal(item.payload, payload(slot, length))
+        np.testing.assert_array_equal(item.numbers[:9], np.arange(9.0))
+
+
+def test_an_unfilled_slot_is_a_miss_and_a_partial_tier_is_usable_by_the_next_process(tmp_path: Path) -> None:
+    first = filled(tmp_path, [50, 60, 70], [1])
+    assert first.get(0) is None
+    assert not first.sealed
+    second = CacheTier(tmp_path, "tensors", KEY, [50, 60, 70])
+    assert second.get(1) is not None
+    assert second.full_slots == 1
+
+
+def test_a_complete_tier_is_sealed_and_read_only(tmp_path: Path) -> None:
+    tier = filled(tmp_path, [50, 60])
+    assert tier.sealed
+    assert tier.path.suffix == ".cache"
+    assert tier.path.stat().st_mode & 0o222 == 0
+    item = tier.get(0)
+    assert item is not None
+    with pytest.raises(ValueError, match="read-only"):
+        item.payload[0] = 1
+
+
+def test_a_pickled_tier_maps_the_same_file(tmp_path: Path) -> None:
+    tier = filled(tmp_path, [40, 40], [0])
+    copy: CacheTier = pickle.loads(pickle.dumps(tier))
+    copy.put(1, [payload(1, 40)])
+    item = tier.get(1)
+    assert item is not None
+    np.testing.assert_array_equal(item.payload, payload(1, 40))
+
+
+def _fill_then_die(folder: Path) -> None:
+    tier = CacheTier(folder, "tensors", KEY, [100_000] * 4)
+    tier.put(0, [payload(0, 100_000)])
+    # In the middle of slot 1: payload half written, state not yet set.
+    start = int(tier._table["offset"][1])
+    tier._bytes[start : start + 50_000] = payload(1, 100_000)[:50_000]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_builder_killed_in_mid_slot_leaves_the_finished_slots_and_no_half_one(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_fill_then_die, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    tier = CacheTier(tmp_path, "tensors", KEY, [100_000] * 4)
+    assert tier.full_slots == 1
+    assert tier.get(1) is None
+    item = tier.get(0)
+    assert item is not None
+    np.testing.assert_array_equal(item.payload, payload(0, 100_000))
+
+
+def _fill_all(folder: Path) -> None:
+    filled(folder, [5_000] * 40)
+
+
+def test_two_builders_at_once_give_one_intact_tier(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_fill_all, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    (file,) = tier_files(tmp_path)
+    health = inspect_tier(file, "verify")
+    assert (health.full, health.damaged, health.sealed) == (40, [], True)
+
+
+def test_a_changed_byte_is_noticed_named_and_filled_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = filled(tmp_path, [500, 500]).path
+    path.chmod(0o644)
+    start = read_header(path)["file_length"] - 200
+    with path.open("r+b") as stream:
+        stream.seek(start)
+        byte = stream.read(1)
+        stream.seek(start)
+        stream.write(bytes([byte[0] ^ 1]))
+    assert inspect_tier(path, "verify").damaged == [1]
+    tier = CacheTier(tmp_path, "tensors", KEY, [500, 500])
+    with caplog.at_level(logging.WARNING):
+        assert tier.get(1) is None
+    assert "Slot 1 of cache file" in caplog.text
+    tier.put(1, [payload(1, 500)])
+    item = CacheTier(tmp_path, "tensors", KEY, [500, 500]).get(1)
+    assert item is not None
+    np.testing.assert_array_equal(item.payload, payload(1, 500))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 60, 1000])
+def test_a_truncated_file_is_named_and_built_again(tmp_path: Path, keep: int, caplog: pytest.LogCaptureFixture) -> None:
+    path = filled(tmp_path, [5000, 5000]).path
+    path.chmod(0o644)
+    os.truncate(path, keep)
+    assert inspect_tier(path, "status").problem
+    with caplog.at_level(logging.WARNING):
+        tier = CacheTier(tmp_path, "tensors", KEY, [5000, 5000])
+    assert path.name in caplog.text
+    assert tier.full_slots == 0
+
+
+def test_a_foreign_file_under_the_same_name_is_not_trusted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / f"tensors-{KEY[:20]}.cache").write_bytes(b"not a cache file" * 100)
+    with caplog.at_level(logging.WARNING):
+        tier = CacheTier(tmp_path, "tensors", KEY, [10])
+    assert "not a cache file of this project" in caplog.text
+    assert tier.get(0) is None
+
+
+def test_another_key_never_sees_this_keys_slots(tmp_path: Path) -> None:
+    filled(tmp_path, [10, 10])
+    assert CacheTier(tmp_path, "tensors", "cd" * 32, [10, 10]).get(0) is None
+
+
+def test_too_little_disk_space_is_an_error_before_anything_is_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(CacheError, match=r"No space left on device; free some space, or set cache_dir"):
+        CacheTier(tmp_path, "images", KEY, [10])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="set cache_dir to a folder that can be written"):
+        CacheTier(tmp_path / "file" / "cache", "images", KEY, [10])
+
+
+def test_clear_removes_tier_files_and_nothing_else(tmp_path: Path) -> None:
+    filled(tmp_path, [10])
+    (tmp_path / "notes-abc.cache").write_text("mine")
+    assert clear_cache(tmp_path)[0] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["notes-abc.cache"]
