@@ -17,13 +17,13 @@ from ocr.inference import (
 )
 from ocr.inference import (
     fill_caches,
+    oracle_report,
     predict_images,
     sentence_for_errors,
 )
 from ocr.inference import (
     score as score_files,
 )
-from ocr.oracle import oracle_report
 from ocr.utils.cache_manager import clear_cache, inspect_tier, tier_files
 from runners.train import main as run_training
 
@@ -95,17 +95,21 @@ def oracle(
     split: Annotated[str, typer.Option(help="train, val or test")] = "val",
     size: Annotated[int, typer.Option(help="side of the square network input, in pixels")] = 640,
     shrink_ratio: Annotated[float, typer.Option(help="r of targets and post-processing")] = 0.7,
-    noise: Annotated[str, typer.Option(help="none, dilated or jittered: maps as a network could give them")] = "none",
+    unclip: Annotated[float | None, typer.Option(help="a constant ratio instead of the exact inverse")] = None,
     as_json: Json = False,
 ) -> None:
-    """The highest score that any training can reach: truth -> maps -> boxes -> metric."""
-    _show(oracle_report(data, split, size, shrink_ratio, noise), as_json)
+    """Show the highest score that any training can reach: truth -> maps -> boxes -> metric; perfect and noisy maps."""
+    _show(oracle_report(data, split, size, shrink_ratio, unclip), as_json)
 
 
 @data_app.command()
-def validate(labels: Annotated[Path, typer.Argument(help="label file or folder")], as_json: Json = False) -> None:
+def validate(
+    labels: Annotated[Path, typer.Argument(help="label file or folder")],
+    images_in: Annotated[Path | None, typer.Option("--images", help="folder of the images that labels name")] = None,
+    as_json: Json = False,
+) -> None:
     """Read a label file as training would, and say what is in it; an error names file, line and field."""
-    annotations = load_annotations(labels)
+    annotations = load_annotations(labels, image_dir=images_in)
     images = [annotations[name] for name in annotations]
     _show(
         {

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 # Unless told not to, albumentations looks for updates online when imported, and Hydra hides the cause of an error.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -36,6 +36,7 @@ from ocr.lightning_modules.precision import choose_precision
 from ocr.metrics.cleval import Cleval, ClevalCounts
 from ocr.metrics.icdar import IcdarCounts, icdar_counts
 from ocr.models.postprocess import Detections
+from ocr.oracle import Noise, load_oracle_images, oracle
 from ocr.utils.config_errors import explain
 from ocr.utils.image_loading import ImageLoader
 
@@ -168,3 +169,33 @@ def _detect(module: OCRPLModule, path: Path, config: DictConfig) -> Detections:
     precision = choose_precision(config.trainer.precision, on_gpu=False)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision.used == "bf16-mixed"):
         return module.detect(collate([sample]))[0]
+
+
+def oracle_report(data: Path, split: str, size: int, shrink_ratio: float, unclip: float | None) -> dict[str, Any]:
+    """Return the ceiling of a split: `icdar` and `cleval` of perfect maps, and both hmeans of disturbed ones.
+
+    Args:
+        data: folder with `images/SPLIT` and `jsons/SPLIT.json`.
+        split: train, val or test.
+        size: side of the square network input, in pixels.
+        shrink_ratio: r of targets and post-processing.
+        unclip: a constant expansion ratio, or None for the exact inverse of the shrink.
+
+    Raises:
+        AnnotationError: the split is absent or malformed.
+    """
+    images = load_oracle_images(data / "jsons" / f"{split}.json", data / "images" / split)
+    config = compose_config("train", [f"shrink_ratio={shrink_ratio}", f"model.postprocess.unclip={unclip or 'exact'}"])
+    targets, postprocess = instantiate(config.targets), instantiate(config.model.postprocess)
+    results = {noise: oracle(images, (size, size), targets, postprocess, noise) for noise in get_args(Noise)}
+    perfect = results.pop("none")
+    noisy = {
+        noise: {"icdar_hmean": result.icdar.hmean, "cleval_hmean": result.cleval.hmean}
+        for noise, result in results.items()
+    }
+    return {
+        "icdar": _with_scores(perfect.icdar),
+        "cleval": _with_scores(perfect.cleval),
+        "images": len(images),
+        **noisy,
+    }

@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests are shared and slow at times: a property is about values, never about time.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
 
 SHARED_RECEIPTS = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -80,7 +80,9 @@ def test_the_command_line_beats_the_preset_and_the_preset_beats_the_base() -> No
 
 def test_the_job_configuration_prints_the_nested_cache_config() -> None:
     command = [sys.executable, "-m", "runners.train", "--cfg", "job", "--resolve"]
-    done = subprocess.run(command, cwd=CONFIGS.parent, capture_output=True, text=True, timeout=120, check=True, env=os.environ)
+    done = subprocess.run(
+        command, cwd=CONFIGS.parent, capture_output=True, text=True, timeout=120, check=True, env=os.environ
+    )
     printed = yaml.safe_load(done.stdout)
     assert printed["datasets"]["val_dataset"]["config"]["cache_config"] == {
         "_target_": "ocr.datasets.schemas.CacheConfig",

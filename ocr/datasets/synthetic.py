@@ -14,7 +14,7 @@ import random
 import struct
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,7 @@ def _choose_look(rng: random.Random) -> _Look:
 def _photograph(sheet: Sheet, rng: random.Random, noise: np.random.Generator) -> Receipt:
     """Lay the sheet on a table, light it and take a picture; one homography for ink, paper and polygons."""
     look, size = _choose_look(rng), (sheet.ink.height, round(sheet.ink.width * rng.uniform(0.85, 1.0)))
-    matrix = _view(sheet.ink.height, sheet.ink.width, size, look.scanned, rng)
+    matrix, words = _aim(sheet, size, look.scanned, rng)
     # OpenCV counts from pixel centres, polygons from pixel corners.
     centred = _shift(-0.5) @ matrix @ _shift(0.5)
     ink = cv2.warpPerspective(np.asarray(sheet.ink), centred, size[::-1], flags=cv2.INTER_LINEAR)
@@ -197,9 +197,18 @@ def _photograph(sheet: Sheet, rng: random.Random, noise: np.random.Generator) ->
     _add_pen_stroke(image, rng)
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.9))
     image = image + noise.standard_normal((*size, 1), dtype=np.float32) * np.float32(look.grain)
-    words = [Word(transform_points(matrix, word.points), word.transcription, word.illegible) for word in sheet.words]
     orientation = rng.randint(2, 8) if rng.random() < _ORIENTED_SHARE else 1
     return Receipt(np.clip(image, 0, 255).astype(np.uint8), words, orientation, rng.randint(60, 93))
+
+
+def _aim(sheet: Sheet, size: tuple[int, int], scanned: bool, rng: random.Random) -> tuple[np.ndarray, list[Word]]:
+    """Return a view, a homography (3, 3), that has every word in the picture, and the words as it shows them."""
+    while True:
+        matrix = _view(sheet.ink.height, sheet.ink.width, size, scanned, rng)
+        words = [replace(word, points=transform_points(matrix, word.points)) for word in sheet.words]
+        corners = np.concatenate([word.points for word in words])
+        if (corners >= 0).all() and (corners <= size[::-1]).all():  # about one in 1,500 leans out of a narrow picture
+            return matrix, words
 
 
 def _shift(distance: float) -> np.ndarray:

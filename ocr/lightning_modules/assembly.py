@@ -35,6 +35,7 @@ from ocr.lightning_modules.run_file import (
     start_run_file,
     utc_now,
 )
+from ocr.models.architecture import DBNet
 from ocr.utils.allocator import keep_pages
 from ocr.utils.content_hash import sha256_of_file
 
@@ -110,6 +111,7 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
 
 def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -> Run:
     started = time.perf_counter()
+    _check_image_size(config.image_size)
     on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
     precision = choose_precision(config.trainer.precision, on_gpu)
     logger.info("Precision %s (asked %s): %s", precision.used, precision.asked, precision.reason)
@@ -165,6 +167,14 @@ def _build_trainer(
         enable_checkpointing=training,
     )
     return trainer
+
+
+def _check_image_size(size: Sequence[int]) -> None:
+    if len(size) != 2 or any(side < DBNet.size_multiple or side % DBNet.size_multiple for side in size):
+        raise ConfigError(
+            f"image_size={list(size)}; it is [height, width], both positive multiples of {DBNet.size_multiple}, "
+            "for instance [640, 640]"
+        )
 
 
 def _set_allocator(asked: str) -> dict[str, str]:

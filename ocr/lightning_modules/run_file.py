@@ -23,7 +23,8 @@ RunKind = Literal["train", "evaluate"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # JSON has no NaN: a loss that diverged must not make the file unreadable.
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
 
 class DatasetFingerprint(_Part):

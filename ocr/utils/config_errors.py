@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -25,6 +25,8 @@ def explain(error: BaseException, known_keys: Mapping[str, Any]) -> str | None:
             return str(cause)
         if isinstance(cause, ValidationError):
             return _of_pydantic(cause)
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, ValueError | TypeError):
+        return " ".join(str(error.__cause__).split())
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _of_hydra(error, known_keys)
     return None

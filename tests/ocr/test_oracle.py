@@ -74,6 +74,11 @@ def test_noise_costs_where_text_is_small():
         )
 
 
+def test_large_text_survives_the_noise():
+    for noise in ("dilated", "jittered"):
+        assert oracle([_page()], (960, 640), TargetBuilder(), DBPostProcessor(), noise).icdar.hmean == 1.0
+
+
 def test_jitter_is_the_same_for_the_same_seed():
     runs = [oracle([_page()], (192, 192), TargetBuilder(), DBPostProcessor(), "jittered", seed=s) for s in (1, 1, 2)]
     assert runs[0] == runs[1]

@@ -14,7 +14,13 @@ from agent_tools.records.schema import RunFile
 from ocr.inference import evaluate, predict_images, score, sentence_for_errors
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["model=tiny", "image_size=[128,64]", "batch_size=2", "dataloaders.num_workers=0", "trainer.enable_progress_bar=false"]
+SMALL = [
+    "model=tiny",
+    "image_size=[128,64]",
+    "batch_size=2",
+    "dataloaders.num_workers=0",
+    "trainer.enable_progress_bar=false",
+]
 
 
 def small(root: Path, out: Path, *more: str) -> list[str]:
@@ -88,7 +94,9 @@ def test_predictions_score_as_the_evaluation_does(
     checkpoint = f"checkpoint={trained[2] / 'checkpoints/best.ckpt'}"
     run = json.loads(evaluate(small(synthetic_receipts, tmp_path, checkpoint, "batch_size=1")).read_text())
     output = tmp_path / "found.json"
-    assert predict_images(synthetic_receipts / "images/val", output, small(synthetic_receipts, tmp_path, checkpoint)) == 5
+    assert (
+        predict_images(synthetic_receipts / "images/val", output, small(synthetic_receipts, tmp_path, checkpoint)) == 5
+    )
     scores = score(synthetic_receipts / "jsons/val.json", output, fp_cap=100)
     for metric in ("icdar", "cleval"):
         assert scores[metric]["hmean"] == pytest.approx(run["epochs"][0]["metrics"][f"{metric}_hmean"], abs=1e-9)
@@ -164,7 +172,10 @@ def test_a_failed_run_says_so_in_its_run_file(
 
 
 def test_a_checkpoint_of_another_network_or_shrink_ratio_is_refused(
-    trained: tuple[str, dict[str, Any], Path], synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[str, dict[str, Any], Path],
+    synthetic_receipts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     best = f"checkpoint={trained[2] / 'checkpoints/best.ckpt'}"
     assert "set shrink_ratio=" in sentence(capsys, small(synthetic_receipts, tmp_path, best, "shrink_ratio=0.5"))

@@ -53,7 +53,10 @@ def batches(split: OCRDataset, **loader: Any) -> list[Batch]:
     return list(DataLoader(split, batch_size=2, collate_fn=collate, **loader))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("loader", [{}, {"num_workers": 2, "multiprocessing_context": "fork"}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+@pytest.mark.parametrize(
+    "loader",
+    [{}, {"num_workers": 2, "multiprocessing_context": "fork"}, {"num_workers": 1, "multiprocessing_context": "spawn"}],
+)
 def test_batches_are_bit_identical_cached_or_not(
     synthetic_receipts: Path, tmp_path: Path, loader: dict[str, Any]
 ) -> None:
@@ -97,7 +100,9 @@ def test_a_changed_image_label_size_or_decoder_never_meets_the_old_cache(
     def hits(**more: Any) -> int:
         split = dataset(root, cache, ALL_TIERS, targets=TargetBuilder(), load_maps=True, **more)
         counts = [sample.cache for sample in (split[index] for index in range(len(split)))]
-        return sum(count.get("tensors", (0,))[0] for count in counts) + sum(count.get("maps", (0,))[0] for count in counts)
+        return sum(count.get("tensors", (0,))[0] for count in counts) + sum(
+            count.get("maps", (0,))[0] for count in counts
+        )
 
     assert hits() == 0
     assert hits() == 10
@@ -163,9 +168,7 @@ def test_an_absent_image_is_named_with_the_nearest_file(synthetic_receipts: Path
         dataset(root, tmp_path / "cache")
 
 
-def test_all_broken_images_are_listed_at_the_start_and_can_be_dropped(
-    synthetic_receipts: Path, tmp_path: Path
-) -> None:
+def test_all_broken_images_are_listed_at_the_start_and_can_be_dropped(synthetic_receipts: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     shutil.copytree(synthetic_receipts, root)
     files = sorted((root / "images/val").iterdir())

@@ -94,6 +94,12 @@ def test_a_receipt_too_long_for_its_paper_is_written_again() -> None:
     assert max(word.points[:, 1].max() for word in receipt.words) < receipt.image.shape[0]
 
 
+def test_a_view_that_cuts_a_word_off_is_not_taken() -> None:
+    # With this seed the first view leans out over the left edge.
+    receipt = render_receipt((1, 0, 771))
+    assert min(word.points[:, 0].min() for word in receipt.words) >= 0
+
+
 def test_receipts_are_portrait_and_of_the_promised_size(receipts: list[Receipt]) -> None:
     shapes = np.array([receipt.image.shape[:2] for receipt in receipts])
     assert shapes[:, 0].min() >= HEIGHTS[0]

@@ -55,7 +55,9 @@ def test_polygons_follow_the_pixels(transform_class: type[LetterboxTransform | N
     box = (120, 300, 360, 480)
     image = square_image(800, 480, box)
     done = transform_class((320, 320))(image, [box_polygon(box)], RNG)
-    bright = done.image[..., 0] if done.image.dtype == np.uint8 else done.image[..., 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
+    bright = (
+        done.image[..., 0] if done.image.dtype == np.uint8 else done.image[..., 0] * IMAGENET_STD[0] + IMAGENET_MEAN[0]
+    )
     rows, columns = np.nonzero(bright > bright.max() / 2)
     seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     polygon = done.polygons[0]
@@ -82,9 +84,7 @@ def test_the_naive_transform_keeps_polygons_apart_that_lie_outside_the_image() -
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-@given(
-    angle=st.floats(-0.2, 0.2), scale=st.floats(0.2, 1.8), shift=st.floats(-30, 30), seed=st.integers(0, 1000)
-)
+@given(angle=st.floats(-0.2, 0.2), scale=st.floats(0.2, 1.8), shift=st.floats(-30, 30), seed=st.integers(0, 1000))
 @settings(max_examples=25, deadline=None)
 def test_a_warp_puts_a_bright_box_where_its_matrix_puts_the_polygon(
     angle: float, scale: float, shift: float, seed: int

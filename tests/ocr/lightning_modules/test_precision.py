@@ -8,7 +8,9 @@ from ocr.lightning_modules.precision import choose_precision
 
 
 def test_16_mixed_on_a_cpu_is_refused_and_names_what_works() -> None:
-    with pytest.raises(ConfigError, match=r"16-mixed needs a GPU .* use trainer\.precision=bf16-mixed, 32-true, or auto"):
+    with pytest.raises(
+        ConfigError, match=r"16-mixed needs a GPU .* use trainer\.precision=bf16-mixed, 32-true, or auto"
+    ):
         choose_precision("16-mixed", on_gpu=False)
 
 

@@ -1,9 +1,13 @@
 """Polygons and strategies that the metric tests share."""
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from ocr.utils.polygons import Polygon
+
+# Time limits per example fail on a busy machine and say nothing about the metrics.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # A small grid makes touching borders, equal sides and exact halves frequent.
 grid = st.integers(0, 60)

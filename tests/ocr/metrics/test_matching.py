@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ocr.metrics.matching import ignore_flags, intersection_matrix, pack_polygons, points_inside
 from ocr.utils.polygons import Polygon
-from tests.ocr.metrics.shapes import box, offsets, polygons
+from tests.ocr.metrics.shapes import box, offsets, patient, polygons
 
 L_SHAPE = np.array([[0, 0], [30, 0], [30, 10], [10, 10], [10, 30], [0, 30]], dtype=float)
 BOW_TIE = np.array([[0, 0], [20, 20], [20, 0], [0, 20]], dtype=float)
@@ -42,6 +42,7 @@ def test_intersection_of_two_polygons(a: Polygon, b: Polygon, area: float) -> No
     assert intersection_matrix(pack_polygons([b]), pack_polygons([a]))[0, 0] == pytest.approx(area, abs=1e-9)
 
 
+@patient
 @given(st.lists(polygons, max_size=6), st.lists(polygons, max_size=6))
 def test_the_intersection_matrix_is_what_shapely_gives_pair_by_pair(a: list[Polygon], b: list[Polygon]) -> None:
     found = intersection_matrix(pack_polygons(a), pack_polygons(b))
@@ -52,6 +53,7 @@ def test_the_intersection_matrix_is_what_shapely_gives_pair_by_pair(a: list[Poly
                 assert found[i, j] == pytest.approx(shapely.Polygon(p).intersection(shapely.Polygon(q)).area, abs=1e-6)
 
 
+@patient
 @given(st.floats(0.0, 3.1), st.floats(-1e-12, 1e-12))
 def test_edges_that_coincide_but_for_rounding_keep_the_whole_area(angle: float, noise: float) -> None:
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -75,6 +77,7 @@ def test_the_inside_test_is_half_open(point: tuple[float, float], inside: bool) 
     assert len(pairs[0]) == inside
 
 
+@patient
 @given(st.lists(polygons, min_size=1, max_size=4), offsets, offsets)
 def test_points_off_the_border_are_inside_as_in_shapely(found: list[Polygon], dx: float, dy: float) -> None:
     queries = np.array([[30.5 + dx, 30.25 + dy], [60.5, 40.5]])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ocr.datasets.targets import TargetBuilder
 from ocr.models.postprocess import DBPostProcessor, ReferencePostProcessor
-from ocr.utils.polygons import rectangle_corners, transform_points
+from ocr.utils.polygons import rectangle_corners, transform_points, unclip_distance
 
 IDENTITY = np.eye(3)
 BOTH = pytest.mark.parametrize("processor", [DBPostProcessor, ReferencePostProcessor])
@@ -219,6 +219,30 @@ def test_edges_are_placed_between_pixels_from_the_probabilities(shift):
     )
     assert np.abs(polygon - expected).max() <= np.abs(binary - expected).max() + 0.02
     assert np.abs(polygon - expected).max() < 0.35
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    x=st.floats(78, 82),
+    y=st.floats(78, 82),
+    angle=st.floats(-0.7, 0.7),
+    end=st.sampled_from(["right", "left", "bottom", "top"]),
+)
+def test_a_faint_margin_on_one_side_of_rotated_text_moves_no_edge(x, y, angle, end):
+    column, row = np.meshgrid(np.arange(160) + 0.5 - x, np.arange(160) + 0.5 - y)
+    along, across = column * np.cos(angle) + row * np.sin(angle), row * np.cos(angle) - column * np.sin(angle)
+
+    def soft(right: float, left: float, bottom: float, top: float) -> np.ndarray:
+        depth = np.minimum.reduce([right - along, left + along, bottom - across, top + across])
+        return np.clip(depth + 0.5, 0, 1)
+
+    sides = {"right": 30.0, "left": 30.0, "bottom": 8.0, "top": 8.0}
+    probability = np.maximum(soft(**sides), 0.4 * soft(**{**sides, end: sides[end] + 4}))
+    (polygon,) = DBPostProcessor(0.7)(probability.astype(np.float32), IDENTITY, (160, 160)).polygons
+    distance = float(unclip_distance(60, 16, 0.7))
+    expected = rectangle_corners(x, y, 60 + 2 * distance, 16 + 2 * distance, angle)
+    assert np.abs(polygon.mean(axis=0) - (x, y)).max() < 0.5
+    assert _iou(polygon, expected) > 0.9
 
 
 def test_a_ragged_outline_is_averaged_where_its_extremes_would_swell_the_box():

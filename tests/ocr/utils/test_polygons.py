@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocr.utils.polygons import (
@@ -25,6 +25,8 @@ BOW_TIE = np.array([[0.0, 0.0], [10.0, 10.0], [10.0, 0.0], [0.0, 10.0]])
 sides = st.floats(1.0, 500.0)
 ratios = st.floats(0.3, 0.9)
 coordinates = st.floats(-50.0, 150.0)
+# Time limits per example fail on a busy machine and say nothing about the geometry.
+patient = settings(deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +121,7 @@ def test_a_symmetric_bow_tie_inside_is_not_taken_for_empty() -> None:
     assert clip_to_rectangle(BOW_TIE, 20.0, 20.0) is not None
 
 
+@patient
 @given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=8))
 def test_clipped_polygons_stay_inside_and_keep_the_true_area(points: list[tuple[float, float]]) -> None:
     polygon = np.array(points)
@@ -132,6 +135,7 @@ def test_clipped_polygons_stay_inside_and_keep_the_true_area(points: list[tuple[
         assert area == pytest.approx(whole.intersection(shapely.box(0.0, 0.0, 90.0, 60.0)).area, abs=1e-6)
 
 
+@patient
 @given(st.floats(0.0, 5000.0), st.floats(0.0, 5000.0), sides, sides, st.floats(-np.pi / 4 + 0.01, np.pi / 4 - 0.01))
 def test_the_smallest_rectangle_of_a_rectangle_is_itself(
     cx: float, cy: float, w: float, h: float, angle: float
@@ -155,6 +159,7 @@ def test_the_smallest_rectangle_of_flat_points_has_no_area(points: np.ndarray) -
     assert w * h == 0.0
 
 
+@patient
 @given(sides, sides, ratios)
 def test_unclip_is_the_exact_inverse_of_the_shrink_of_a_rectangle(w: float, h: float, ratio: float) -> None:
     distance = shrink_distance(w * h, 2 * (w + h), ratio)
@@ -166,6 +171,7 @@ def test_unclip_is_vectorised_and_gives_0_for_boxes_without_area() -> None:
     np.testing.assert_allclose(distances, [7.0, 0.0, 0.0])
 
 
+@patient
 @given(st.floats(8.0, 300.0), st.floats(8.0, 60.0), ratios, st.floats(-0.7, 0.7))
 def test_the_general_unclip_agrees_with_the_closed_form_on_rectangles(w: float, h: float, r: float, a: float) -> None:
     box = rectangle_corners(400.0, 300.0, w, h, a)

@@ -1,0 +1,191 @@
+"""The catalogue as commands: `agent-tools noun verb`, with `--json` printing one JSON object as the last line.
+
+The first parameter of a tool is positional where it is a string (and not keyword-only), a list takes the remaining
+words, all others are options. Whoever types here may read data anywhere; a client of the server only in the root and
+the folders of `serve --data`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import anyio
+import typer
+from pydantic.fields import FieldInfo
+
+from agent_tools.catalog import CATALOG, Tool, call
+from agent_tools.jobs.local import Reporter
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.results import ToolResult
+from agent_tools.workspace.root import Root
+
+T = TypeVar("T")
+
+EVERYWHERE = (Path("/"),)
+
+RootOption = Annotated[
+    Path | None, typer.Option("--root", help="the repository; by default the one around this folder")
+]
+
+
+def build_app() -> typer.Typer:
+    """Make the command line from the catalogue."""
+    app = typer.Typer(help="Train, measure, record and document a text detector.", **_PLAIN)
+    app.callback()(_choose_root)
+    groups: dict[str, typer.Typer] = {}
+    for tool in CATALOG:
+        group = _group(app, groups, tool.noun) if tool.verb else app
+        command = group.command(tool.verb or tool.noun, help=tool.description, hidden=tool.surface == "hidden")
+        command(_command(tool))
+    app.command("serve")(_serve)
+    return app
+
+
+def _group(app: typer.Typer, groups: dict[str, typer.Typer], noun: str) -> typer.Typer:
+    if noun not in groups:
+        groups[noun] = typer.Typer(help=f"{noun.capitalize()} commands.", **_PLAIN)
+        app.add_typer(groups[noun], name=noun)
+    return groups[noun]
+
+
+def main() -> None:
+    """Run the command line."""
+    build_app()()
+
+
+_PLAIN: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "add_completion": False}
+
+
+def _choose_root(context: typer.Context, root: RootOption = None) -> None:
+    context.obj = root
+
+
+def _root(context: typer.Context, data: tuple[Path, ...]) -> Root:
+    given = context.obj
+    return Root.at(given, data) if given is not None else Root.around(Path.cwd(), data)
+
+
+def _serve(
+    context: typer.Context,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="a folder outside of the root that may be read as data")
+    ] = None,
+) -> None:
+    """Serve the tools to an assistant over stdin and stdout (MCP)."""
+    # The SDK takes most of a second to import, and no other command needs it.
+    from agent_tools.server import serve  # noqa: PLC0415
+
+    serve(_or_exit(lambda: _root(context, tuple(data or ()))))
+
+
+def _command(tool: Tool) -> Callable[..., None]:
+    def run(context: typer.Context, as_json: bool, **arguments: Any) -> None:
+        # First of all: it takes the job's variables out of the environment before anything is started.
+        reporter = Reporter()
+        result = _or_exit(
+            lambda: anyio.run(
+                partial(
+                    call,
+                    tool,
+                    _root(context, EVERYWHERE),
+                    {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()},
+                    report=_print_report,
+                    progress=partial(_print_progress, reporter),
+                )
+            ),
+            as_json,
+        )
+        reporter.result(result.model_dump(mode="json"))
+        _print(result, as_json)
+        if result.is_failure():
+            raise typer.Exit(1)
+
+    positional = next(iter(tool.parameters), "")
+    options = [_option(parameter, name == positional) for name, parameter in tool.parameters.items()]
+    own = [
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=_JSON, default=False),
+    ]
+    run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    return run
+
+
+_JSON = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")]
+
+
+def _option(parameter: inspect.Parameter, first: bool) -> inspect.Parameter:
+    plain, text = _described(parameter.annotation)
+    is_list = get_origin(plain) is tuple
+    required = parameter.default is parameter.empty
+    is_word = is_list or (first and plain is str and parameter.kind is not parameter.KEYWORD_ONLY)
+    kind = typer.Argument if is_word else typer.Option
+    default = parameter.empty if required else (list(parameter.default) if is_list else parameter.default)
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[list[str] if is_list else plain, kind(help=text, show_default=not is_list)],
+    )
+
+
+def _described(annotation: Any) -> tuple[Any, str]:
+    if get_origin(annotation) is not Annotated:
+        return annotation, ""
+    plain, *notes = get_args(annotation)
+    return plain, next((note.description or "" for note in notes if isinstance(note, FieldInfo)), "")
+
+
+def _or_exit(work: Callable[[], T], as_json: bool = False) -> T:
+    try:
+        return work()
+    except WorkbenchError as error:
+        sys.stderr.write(f"error: {error}\n")
+        if as_json:
+            _print_line(json.dumps({"error": str(error)}))
+        raise typer.Exit(1) from None
+
+
+def _print(result: ToolResult, as_json: bool) -> None:
+    if as_json:
+        _print_line(json.dumps(result.model_dump(mode="json")))
+        return
+    _print_line(result.summary())
+    for name, value in result.model_dump(mode="json").items():
+        for line in _rest(value, result.summary()):
+            _print_line(f"{name}: {line}" if "\n" not in line else line)
+
+
+def _rest(value: Any, said: str) -> list[str]:
+    """What the summary does not say already: texts of several lines, and lists of lines."""
+    texts = value if isinstance(value, list) else [value]
+    lines = [part for text in texts for part in (text.values() if isinstance(text, dict) else [text])]
+    is_row = any(isinstance(text, dict) for text in texts) or not isinstance(value, list)
+    return [line for line in lines if isinstance(line, str) and line not in said and ("\n" in line or not is_row)]
+
+
+def _print_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+async def _print_report(done: float, total: float | None, message: str) -> None:
+    _print_progress(None, int(done), int(total or 0), message)
+
+
+def _print_progress(reporter: Reporter | None, done: int, total: int, message: str) -> None:
+    if reporter is not None:
+        reporter.progress(done, total, message)
+    sys.stderr.write(f"[{done}/{total}] {message}\n" if total else f"[{done}] {message}\n")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main()

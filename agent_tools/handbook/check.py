@@ -1,0 +1,237 @@
+"""The documents check: nothing stale, edited, unowned or missing, and no number that its source does not hold.
+
+Reads only; draws nothing. Freshness is the bytes that the same inputs give, never a date.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from agent_tools.handbook import plots
+from agent_tools.handbook.blocks import (
+    Block,
+    Document,
+    DocumentError,
+    files_digest,
+    is_owned,
+    parse_document,
+    read_text,
+    refuse_edits,
+)
+from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
+from agent_tools.handbook.findings import FINDINGS_KINDS
+from agent_tools.handbook.inputs import document_inputs
+from agent_tools.handbook.plans import read_header
+from agent_tools.handbook.render import (
+    STATE_PAGE,
+    TEMPLATE_VERSIONS,
+    draft_findings_page,
+    draft_state,
+    findings_path,
+    inside,
+    load_record,
+    plot_path,
+)
+from agent_tools.handbook.state import relative
+from agent_tools.records.errors import WorkbenchError
+
+DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
+OWNED_NAMES = ("*-findings.md", STATE_PAGE)
+"""Files of these names can only come from `docs render`."""
+RENDER = "run `agent-tools docs render`"
+
+ProblemKind = Literal["stale", "edited", "unowned", "orphan", "missing", "broken"]
+
+
+class Problem(BaseModel):
+    """One thing wrong with one file; `message` is a sentence that says what to do."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    kind: ProblemKind
+    block: str = ""
+    message: str
+
+
+def check_documents(root: Path, folders: Sequence[Path | str] | None = None) -> list[Problem]:
+    """Check every owned document below some folders, and that every record there has the documents it should have.
+
+    Args:
+        root: the repository; a source outside it does not count.
+        folders: relative to the root, or inside it; by default `logs` and `docs/ai_handbook`.
+
+    Returns:
+        The problems, by path; none when all is well.
+    """
+    root = root.resolve()
+    places = [inside(folder, root) for folder in (DEFAULT_FOLDERS if folders is None else folders)]
+    problems = [problem for path in _documents(places) for problem in check_document(path, root)]
+    records = sorted({path for place in places for path in place.rglob("records/*.json")})
+    problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
+
+
+def check_document(path: Path, root: Path) -> list[Problem]:
+    """Check one document: owned, untouched, fresh, every number accounted for. Both paths are resolved."""
+    where = relative(path, root)
+    try:
+        text = read_text(path)
+        if not is_owned(text):
+            message = f"{where} is not owned by the renderer, but its name is; move it away, then {RENDER}."
+            return [Problem(path=where, kind="unowned", message=message)]
+        document = parse_document(text, where)
+    except DocumentError as error:
+        return [Problem(path=where, kind="broken", message=str(error))]
+    numbers = check_numbers(document, path, root)
+    try:
+        refuse_edits(document, where)
+    except DocumentError as error:
+        return [Problem(path=where, kind="edited", message=str(error)), *numbers]
+    return [*_check_fresh(document, path, root), *numbers]
+
+
+def _documents(places: Iterable[Path]) -> list[Path]:
+    found = {path for place in places for path in (place.rglob("*.md") if place.is_dir() else [place])}
+    files = sorted(path for path in found if path.is_file())
+    return [path for path in files if any(path.match(name) for name in OWNED_NAMES) or _looks_owned(path)]
+
+
+def _looks_owned(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(20).startswith(b"<!-- OWNED document")
+
+
+# --- freshness ---------------------------------------------------------------------------------------------------
+
+
+def _check_fresh(document: Document, path: Path, root: Path) -> list[Problem]:
+    where = relative(path, root)
+    try:
+        fresh = _render_again(document, path, root)
+    except (WorkbenchError, OSError) as error:
+        return [Problem(path=where, kind="broken", message=f"{where} cannot be rendered again: {error}")]
+    return [
+        Problem(path=where, kind="stale", block=block, message=f"{where}: {block} is stale; {RENDER}.")
+        for block in _stale_blocks(document, fresh)
+    ]
+
+
+def _render_again(document: Document, path: Path, root: Path) -> Document:
+    document_inputs(document.header, path.parent)
+    sources = {key: inside(path.parent / value, root) for key, value in document.header.values.items()}
+    if document.header.document == "current_state":
+        draft = draft_state(path, sources["records"], sources["plans"], root)
+    else:
+        draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
+    if draft.path != path:
+        raise DocumentError(f"these findings belong in {draft.path.name}; rename the file.")
+    return parse_document(draft.text, relative(path, root))
+
+
+def _stale_blocks(document: Document, fresh: Document) -> list[str]:
+    """Labels of what differs. A note that was just edited is not stale: only its marker will follow."""
+    wanted = {block.label: block for block in fresh.blocks}
+    there = {block.label: block for block in document.blocks}
+    changed = [
+        label
+        for label, block in there.items()
+        if label not in wanted or (block.kind == "generated" and block != wanted[label])
+    ]
+    changed += [label for label in wanted if label not in there]
+    return changed if changed or list(wanted) == list(there) else ["the order of the blocks"]
+
+
+def _check_record(path: Path, root: Path) -> list[Problem]:
+    """A record's findings and plot: there, and the plot untouched and drawn from this record."""
+    where, folder = relative(path, root), path.parent.parent
+    try:
+        entry = load_record(path, root)
+    except (WorkbenchError, OSError) as error:
+        return [Problem(path=where, kind="broken", message=str(error))]
+    if entry.record.kind not in FINDINGS_KINDS:
+        return []
+    plot = plot_path(entry.record, folder)
+    files = [file for file in (findings_path(entry.record, folder), plot) if file is not None]
+    missing = [relative(file, root) for file in files if not file.is_file()]
+    problems = [Problem(path=where, kind="missing", message=f"{name} is missing; {RENDER}.") for name in missing]
+    if plot is not None and plot.is_file():
+        inputs = files_digest([path], folder)
+        if not plots.is_current(read_text(plot), inputs, TEMPLATE_VERSIONS["ladder_plot"]):
+            name = relative(plot, root)
+            problems.append(Problem(path=name, kind="stale", message=f"{name} is stale or edited by hand; {RENDER}."))
+    return problems
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+def check_numbers(document: Document, path: Path, root: Path) -> list[Problem]:
+    """Check every number in the generated blocks of a document against the file that its line links."""
+    cache: dict[str, Any] = {}
+    blocks = [block for block in document.blocks if block.kind == "generated"]
+    return [problem for block in blocks for problem in _check_block(block, path, root, cache)]
+
+
+def _check_block(block: Block, path: Path, root: Path, cache: dict[str, Any]) -> list[Problem]:
+    where = relative(path, root)
+    complaints = [text for line in block.body.split("\n") for text in _check_line(line, path, root, cache)]
+    return [
+        Problem(path=where, kind="orphan", block=block.label, message=f"{where}, block {block.label}: {text}")
+        for text in complaints
+    ]
+
+
+def _check_line(line: str, path: Path, root: Path, cache: dict[str, Any]) -> list[str]:
+    complaints: list[str] = []
+    waiting: list[Shown] = []
+    values: list[float] = []
+    for part in read_line(line):
+        if isinstance(part, Shown):
+            waiting.append(part)
+            continue
+        try:
+            data = _source(part.file, path, root, cache)
+            complaints += _compare(part, waiting, data, values)
+            if part.figures and data.get("kind") == "reported" and REPORTED_MARK not in line:
+                complaints.append(f"the figure of {part.file} is not marked '{REPORTED_MARK}'.")
+        except (WorkbenchError, OSError, ValueError) as error:
+            complaints.append(f"the link to {part.file} does not account for its numbers: {error}")
+        waiting = []
+    return complaints + [f"the number {shown} has no record; remove it or render again." for shown in waiting]
+
+
+def _compare(link: SourceLink, shown: Sequence[Shown], data: Any, values: list[float]) -> list[str]:
+    """Compare the numbers before a link with its figures; `values` gathers the line's values for `@K`."""
+    if len(shown) != len(link.figures):
+        texts = ", ".join(str(one) for one in shown) or "none"
+        return [f"{link.file} accounts for {len(link.figures)} numbers, but these stand before its link: {texts}."]
+    complaints = []
+    for one, figure in zip(shown, link.figures, strict=True):
+        value = evaluate(figure, data, values)
+        values.append(value)
+        if not one.agrees(value):
+            complaints.append(f"the number {one} is {value:.6g} in {link.file} ({figure}).")
+    return complaints
+
+
+def _source(file: str, path: Path, root: Path, cache: dict[str, Any]) -> dict[str, Any]:
+    """The content of a linked record or plan.
+
+    Raises:
+        FigureError: no such file, or it holds something else than its name says.
+    """
+    if file not in cache:
+        source = inside(path.parent / file, root)
+        if not source.is_file():
+            raise FigureError("there is no such file.")
+        data = read_header(source) if source.suffix == ".md" else json.loads(source.read_bytes())
+        if not isinstance(data, dict) or (source.suffix == ".json" and data.get("id") != source.stem):
+            raise FigureError("it is not the record that its name says.")
+        cache[file] = data
+    return cache[file]

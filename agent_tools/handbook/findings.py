@@ -1,0 +1,202 @@
+"""What a findings document says about one record: the judgements that its template prints, as plain values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from agent_tools.handbook.blocks import DocumentError
+from agent_tools.records.schema import Benchmark, EpochFigures, RunFile, RunRecord, Summary
+
+FINDINGS_KINDS = frozenset({"benchmark", "train", "evaluate", "profile"})
+"""Kinds of record that get a findings document; `reported` figures appear on the state page only."""
+
+VERDICT_ROUNDS = 6
+"""Fewer rounds can never give a verdict: the smallest possible p is 0.25 at 3 and 0.031 at 6."""
+PARITY_FLOOR = 0.5
+"""Equal hmean below this says nothing about accuracy."""
+EQUIVALENCE_MARGIN = 0.02
+"""A ratio whose whole interval lies within 1 +- this is no change."""
+NO_PARITY = "no parity evidence"
+EPOCH_ROWS = 12
+
+Advice = Literal["keep", "revert", "iterate"]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do with the change, and the sentence that says why (without numbers: those stand in the table)."""
+
+    advice: Advice
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One arm of a ladder. `at` is the path of its summary in the record, with a slash at the end."""
+
+    at: str
+    name: str
+    title: str
+    changes: tuple[str, ...]
+    precision: str
+    decoder: str
+    parity: str
+    warm_seconds: float
+    ratio_to_previous: float
+
+
+def slug(record: RunRecord) -> str:
+    """File name stem of a record's documents: readable, and the same whatever else lies in the folder."""
+    name = record.benchmark.name if record.benchmark else record.title
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    return f"{words or record.kind}-{short_id(record.id)}"
+
+
+def short_id(record_id: str) -> str:
+    """The last part of an id, `3fa9c1`."""
+    return record_id.rsplit("-", 1)[-1]
+
+
+def document_name(record: RunRecord) -> str:
+    """The name that the document's title gives the record."""
+    if record.title:
+        return record.title
+    return f"ladder {record.benchmark.name}" if record.benchmark else record.kind
+
+
+def is_descriptive(benchmark: Benchmark) -> bool:
+    """Whether a ladder has too few rounds for a verdict, whatever it says of itself."""
+    return benchmark.protocol.descriptive or benchmark.protocol.rounds < VERDICT_ROUNDS
+
+
+def rungs(record: RunRecord) -> list[Rung]:
+    """The arms of a ladder in the order in which they were switched on.
+
+    Raises:
+        DocumentError: the record has no summaries, or one for an arm that it does not define.
+    """
+    benchmark = record.benchmark
+    if benchmark is None or not benchmark.summaries:
+        raise DocumentError(f"Record {record.id} has no summaries to show; measure the ladder again.")
+    arms = {arm.name: arm for arm in benchmark.arms}
+    result: list[Rung] = []
+    before: Sequence[str] = ()
+    for index, summary in enumerate(benchmark.summaries):
+        if summary.arm not in arms:
+            raise DocumentError(f"Record {record.id} sums up arm '{summary.arm}', which it does not define.")
+        arm = arms[summary.arm]
+        result.append(
+            Rung(
+                at=f"benchmark/summaries/{index}/",
+                name=arm.name,
+                title=arm.title or arm.name,
+                changes=override_changes(before, arm.overrides),
+                precision=arm.precision,
+                decoder=arm.decoder,
+                parity=parity(summary),
+                warm_seconds=summary.warm_seconds,
+                ratio_to_previous=summary.ratio_to_previous,
+            )
+        )
+        before = arm.overrides
+    return result
+
+
+def parity(summary: Summary) -> str:
+    """The accuracy label of an arm; below the floor it can only be `no parity evidence`."""
+    return NO_PARITY if summary.icdar_hmean < PARITY_FLOOR else summary.parity
+
+
+def override_changes(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """What differs between two lists of overrides: `key: old -> new`, `key=value` where new, `key: dropped`."""
+    old = dict(entry.partition("=")[::2] for entry in before)
+    new = dict(entry.partition("=")[::2] for entry in after)
+    changed = [f"{key}: {old[key]} -> {value}" for key, value in new.items() if key in old and old[key] != value]
+    added = [f"{key}={value}" if value else key for key, value in new.items() if key not in old]
+    return (*added, *changed, *(f"{key}: dropped" for key in old if key not in new))
+
+
+def recommend(record: RunRecord) -> Recommendation:
+    """Keep, revert or iterate, in the order of decision of the measurement rules: accuracy first, then time."""
+    if record.benchmark is None or len(record.benchmark.summaries) < 2:
+        return Recommendation("iterate", "a single run shows a state and not an effect; measure it against another")
+    last = record.benchmark.summaries[-1]
+    label = parity(last)
+    if label == "worse":
+        return Recommendation("revert", "the detection score fell by more than the declared margin")
+    if is_descriptive(record.benchmark):
+        return Recommendation("iterate", "fewer than six rounds are descriptive; measure six or more for a verdict")
+    if label == NO_PARITY:
+        return Recommendation("iterate", "the score is too low to show that accuracy is kept; use trained weights")
+    return _recommend_by_time(last)
+
+
+def _recommend_by_time(last: Summary) -> Recommendation:
+    if last.ratio_low > 1 - EQUIVALENCE_MARGIN and last.ratio_high < 1 + EQUIVALENCE_MARGIN:
+        return Recommendation("revert", "the time did not change, and code that gains nothing is not kept")
+    if last.ratio_low > 1:
+        return Recommendation("keep", "faster, the whole interval lies above one, and accuracy is kept")
+    if last.ratio_high < 1:
+        return Recommendation("revert", "slower, the whole interval lies below one")
+    return Recommendation(
+        "iterate", "inconclusive, the interval includes one; measure more rounds on a quieter machine"
+    )
+
+
+def epoch_rows(run: RunFile) -> tuple[list[int], int]:
+    """Indices of the epochs that the table shows, and how many of the middle it leaves out (never the best one)."""
+    count = len(run.epochs)
+    if count <= EPOCH_ROWS:
+        return list(range(count)), 0
+    half = EPOCH_ROWS // 2
+    shown = {*range(half), *range(count - half, count)}
+    best = best_epoch(run)
+    if best is not None:
+        shown.add(best)
+    return sorted(shown), count - len(shown)
+
+
+def best_epoch(run: RunFile) -> int | None:
+    """Index of the epoch with the highest ICDAR hmean, the earliest of equals; None when none has one."""
+    scored = [(-epoch.metrics["icdar_hmean"], index) for index, epoch in enumerate(run.epochs) if has_hmean(epoch)]
+    return min(scored)[1] if scored else None
+
+
+def has_hmean(epoch: EpochFigures) -> bool:
+    """Whether the epoch measured the detection score."""
+    return "icdar_hmean" in epoch.metrics
+
+
+def warm_pair(run: RunFile) -> tuple[int, int] | None:
+    """Indices of the first and the last epoch of the phase that ran more than once (validation first), or None."""
+    for phase in ("val", "train"):
+        found = [index for index, epoch in enumerate(run.epochs) if epoch.phase == phase]
+        if len(found) > 1:
+            return found[0], found[-1]
+    return None
+
+
+def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
+    """Everything that `findings.md.j2` prints besides the source of its numbers."""
+    run = record.run
+    ladder = record.benchmark is not None
+    epochs, left_out = epoch_rows(run) if run else ([], 0)
+    return {
+        "record": record,
+        "name": document_name(record),
+        "advice": recommend(record),
+        "benchmark": record.benchmark,
+        "descriptive": record.benchmark is not None and is_descriptive(record.benchmark),
+        "rungs": rungs(record) if ladder else [],
+        "plot": plot,
+        "run": run,
+        "epochs": epochs,
+        "epochs_left_out": left_out,
+        "best": best_epoch(run) if run else None,
+        "warm_pair": warm_pair(run) if run else None,
+        "stages": sorted(record.stages, key=lambda stage: (-record.stages[stage], stage)),
+        "parity_floor": PARITY_FLOOR,
+    }

@@ -1,0 +1,50 @@
+"""Which files a document is made from, found from its header alone. Standard library only, as `blocks`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agent_tools.handbook.blocks import DocumentError, Header, files_digest
+
+HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}}
+"""Per kind of document, what its header names: paths relative to the document's folder."""
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Record files in a folder of records (`ID.json`) or of sessions (`*/records/ID.json`), sorted by id."""
+    found = {*folder.glob("*.json"), *folder.glob("*/records/*.json")}
+    return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: (path.name, path))
+
+
+def plan_files(folder: Path) -> list[Path]:
+    """The plan files of a ledger, by name; none when the folder does not exist."""
+    return sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+
+
+def document_inputs(header: Header, folder: Path) -> dict[str, str]:
+    """Digest per group of inputs of a document in `folder`; `all` covers everything it is made from.
+
+    Raises:
+        DocumentError: no template makes such a document, or its record is gone.
+    """
+    if set(header.values) != HEADER_VALUES.get(header.document):
+        named = ", ".join(sorted(header.values)) or "nothing"
+        raise DocumentError(f"no template makes a document '{header.document}' from {named}.")
+    if header.document == "findings":
+        record = _below(folder, header.values["record"])
+        if not record.is_file():
+            raise DocumentError(f"its record {header.values['record']} is gone; restore it, or delete the document.")
+        return {"all": files_digest([record], folder)}
+    records = record_files(_below(folder, header.values["records"]))
+    plans = plan_files(_below(folder, header.values["plans"]))
+    return {
+        "records": files_digest(records, folder),
+        "plans": files_digest(plans, folder),
+        "all": files_digest([*records, *plans], folder),
+    }
+
+
+def _below(folder: Path, value: str) -> Path:
+    # `..` is taken out of the name: before the first render the document's folder may not exist to be left again
+    return Path(os.path.normpath(folder / value))

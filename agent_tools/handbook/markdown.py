@@ -1,0 +1,97 @@
+"""The one Jinja environment of the documents: what a template may print, and how it is made safe for Markdown."""
+
+from __future__ import annotations
+
+import functools
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from agent_tools.handbook.figures import FigureError, Source, has_number
+
+_SPECIAL = re.compile(r"([\\`|\[\]*])")
+
+
+@functools.cache
+def environment() -> Environment:
+    """The environment: strict about undefined names, deterministic, and unable to print a number without its source."""
+    env = Environment(
+        loader=PackageLoader("templates", ""),
+        undefined=StrictUndefined,
+        autoescape=True,
+        finalize=printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.globals.update(code=code, date=date, heading=heading)
+    return env
+
+
+def printable(value: Any) -> Markup:
+    """What `{{ value }}` prints. Plain text is escaped; a number has to come from a `Source`.
+
+    Raises:
+        FigureError: a bare number, which no record would account for.
+    """
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, int | float):
+        raise FigureError(f"a template prints the bare number {value!r}; show it through a source's number().")
+    return text(str(value))
+
+
+def text(value: str) -> Markup:
+    """Text from a record or a plan on one line; in code marks where it holds a number, since it is then a quotation."""
+    return code(value) if has_number(_one_line(value)) else heading(value)
+
+
+def heading(value: str) -> Markup:
+    """Text from a record or a plan on one line, Markdown and HTML escaped, numbers left as they are."""
+    return Markup(_SPECIAL.sub(r"\\\1", _one_line(value)).replace("<", "&lt;"))  # noqa: S704 - escaped right here
+
+
+def code(value: str) -> Markup:
+    """A code span that shows the text exactly, in a table cell too."""
+    line = _one_line(value)
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    # a marker is recognised in code too, so its first character must not survive even there
+    shown = line.replace("|", "\\|").replace("<!--", "< !--")
+    return Markup(f"{fence}{pad}{shown or ' '}{pad}{fence}")  # noqa: S704 - a code span shows its content as text
+
+
+def date(value: datetime) -> Markup:
+    """`2026-11-21 20:06 UTC`."""
+    return Markup(f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC")  # noqa: S704 - digits only
+
+
+def _one_line(value: str) -> str:
+    return " ".join("".join(char if char.isprintable() else " " for char in value).split())
+
+
+class SafeSource:
+    """A `Source` as templates use it: the same numbers and links, marked as ready to print."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def number(self, figure: str, unit: str = "", decimals: int | None = None, **options: Any) -> Markup:
+        """See `Source.number`."""
+        return Markup(self._source.number(figure, unit, decimals, **options))  # noqa: S704 - digits and a unit
+
+    def value(self, figure: str) -> float:
+        """See `Source.value`."""
+        return self._source.value(figure)
+
+    def refuse_pending(self) -> None:
+        """See `Source.refuse_pending`."""
+        self._source.refuse_pending()
+
+    def link(self) -> Markup:
+        """See `Source.link`."""
+        return Markup(self._source.link())  # noqa: S704 - percent-encoded path, label from an id or a plan's file name

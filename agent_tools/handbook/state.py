@@ -1,0 +1,242 @@
+"""What the state page says: the newest figures per machine, and the plan ledger sorted by what is to be done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from agent_tools.handbook.figures import Source
+from agent_tools.handbook.findings import (
+    NO_PARITY,
+    PARITY_FLOOR,
+    best_epoch,
+    document_name,
+    is_descriptive,
+    parity,
+    short_id,
+)
+from agent_tools.handbook.markdown import SafeSource
+from agent_tools.handbook.plans import Plan, read_header, read_plan
+from agent_tools.records.schema import RunRecord
+
+RUNS_SHOWN = 5
+"""Train, evaluate and profile records per machine; the store lists the others."""
+
+FIGURES = (
+    ("warm_seconds", "warm epoch, s", "", 2),
+    ("ratio_to_first", "speed-up", "x", 2),
+    ("icdar_hmean", "ICDAR hmean", "", 3),
+    ("cleval_hmean", "CLEval hmean", "", 3),
+)
+"""Rows of a ladder on the state page: field of `Summary`, title, unit, decimals."""
+EXTRA_FIGURES = (("cold_seconds", "cold epoch, s", "", 2), ("images_per_second", "images/s", "", 1))
+"""Rows that appear only where a plan sets a target for them."""
+
+
+@dataclass(frozen=True)
+class RecordEntry:
+    """A record with the source of its numbers."""
+
+    record: RunRecord
+    source: SafeSource
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A plan with the source of its numbers."""
+
+    plan: Plan
+    source: SafeSource
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One figure of a ladder. `line` holds the numbers that stand before the gap in the table's line."""
+
+    figure: str
+    title: str
+    unit: str
+    decimals: int
+    interval: bool
+    accuracy: bool
+    plan: PlanEntry | None
+    reached: bool
+    line: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The newest record of one ladder on one machine and dataset; `first` and `last` are paths of summaries."""
+
+    title: str
+    descriptive: bool
+    parity: str
+    first: str
+    last: str
+    rows: tuple[FigureRow, ...]
+    source: SafeSource
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """A record that is no ladder: paths of its last epoch and of its best score, empty where it has none."""
+
+    title: str
+    record: RunRecord
+    source: SafeSource
+    last: str
+    score: str
+    weak: bool
+
+
+@dataclass(frozen=True)
+class MachineState:
+    """Everything measured on machines of one key."""
+
+    title: str
+    key: str
+    ladders: tuple[Ladder, ...]
+    runs: tuple[RunEntry, ...]
+
+
+def record_source(record_id: str, data: dict[str, Any], path: Path, folder: Path) -> SafeSource:
+    """Source of the numbers of a record's file, linked from a document in `folder`."""
+    return SafeSource(Source(data, relative(path, folder), short_id(record_id)))
+
+
+def read_ledger(paths: Iterable[Path], folder: Path) -> list[PlanEntry]:
+    """The plans of a ledger, most urgent first.
+
+    Raises:
+        PlanError: a header that cannot be read.
+    """
+    entries = [
+        PlanEntry(read_plan(path), SafeSource(Source(read_header(path), relative(path, folder), quote(path.stem))))
+        for path in paths
+    ]
+    return sorted(entries, key=lambda entry: (entry.plan.priority, entry.plan.name))
+
+
+def relative(path: Path, folder: Path) -> str:
+    """A path as a document in `folder` links it."""
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def state_values(records: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) -> dict[str, Any]:
+    """Everything that `current_state.md.j2` prints."""
+    by_time = sorted(records, key=lambda entry: (entry.record.ended, entry.record.id))
+    newest_first = by_time[::-1]
+    open_plans = [entry for entry in ledger if not entry.plan.closed]
+    work = [entry for entry in open_plans if entry.plan.kind != "issue"]
+    return {
+        "newest": newest_first[0] if newest_first else None,
+        "oldest": by_time[0] if by_time else None,
+        "machines": _machines([entry for entry in newest_first if entry.record.kind != "reported"], ledger),
+        "reported": [
+            _reported(entry) for entry in sorted(records, key=lambda entry: entry.record.id) if entry.record.reported
+        ],
+        "ledger": bool(ledger),
+        "completed": [entry for entry in ledger if entry.plan.closed],
+        "active": [entry for entry in work if entry.plan.status == "active"],
+        "issues": [entry for entry in open_plans if entry.plan.kind == "issue"],
+        "next": [entry for entry in work if entry.plan.status == "planned"],
+    }
+
+
+def _reported(entry: RecordEntry) -> dict[str, Any]:
+    text = f"{entry.source.value('reported/value'):.10g}"
+    return {"record": entry.record, "source": entry.source, "decimals": len(text.partition(".")[2])}
+
+
+def _machines(newest_first: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) -> list[MachineState]:
+    keys = dict.fromkeys(_machine_key(entry.record) for entry in newest_first)
+    return [_machine([e for e in newest_first if _machine_key(e.record) == key], key, ledger) for key in keys]
+
+
+def _machine_key(record: RunRecord) -> str:
+    return record.machine.key if record.machine else "not recorded"
+
+
+def _machine(entries: Sequence[RecordEntry], key: str, ledger: Sequence[PlanEntry]) -> MachineState:
+    machine = entries[0].record.machine
+    ladders: dict[tuple[str, str], Ladder] = {}
+    for entry in entries:
+        benchmark, dataset = entry.record.benchmark, entry.record.dataset
+        if benchmark is not None and benchmark.summaries:
+            group = (benchmark.name, dataset.name if dataset else "unnamed data")
+            if group not in ladders:
+                ladders[group] = _ladder(entry, " on ".join(group), ledger)
+    runs = [entry for entry in entries if entry.record.kind in {"train", "evaluate", "profile"}]
+    return MachineState(
+        title=f"{machine.cpu_model}{f', {machine.gpu_model}' if machine.gpu_model else ''}"
+        if machine
+        else "Unknown machine",
+        key=key,
+        ladders=tuple(ladders[group] for group in sorted(ladders)),
+        runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
+    )
+
+
+def _ladder(entry: RecordEntry, title: str, ledger: Sequence[PlanEntry]) -> Ladder:
+    benchmark = entry.record.benchmark
+    assert benchmark is not None  # noqa: S101 - the caller chose records that have one
+    last = len(benchmark.summaries) - 1
+    targets: dict[str, PlanEntry] = {
+        plan.plan.target.figure: plan
+        for plan in reversed(ledger)
+        if plan.plan.target is not None
+        and plan.plan.target.benchmark == benchmark.name
+        and plan.plan.status != "dropped"
+    }
+    wanted = [*FIGURES, *(row for row in EXTRA_FIGURES if row[0] in targets)]
+    return Ladder(
+        title=title,
+        descriptive=is_descriptive(benchmark),
+        parity=parity(benchmark.summaries[-1]),
+        first="benchmark/summaries/0/",
+        last=f"benchmark/summaries/{last}/",
+        rows=tuple(_row(entry.source, last, spec, targets.get(spec[0])) for spec in wanted),
+        source=entry.source,
+    )
+
+
+def _row(source: SafeSource, last: int, spec: tuple[str, str, str, int], plan: PlanEntry | None) -> FigureRow:
+    figure, title, unit, decimals = spec
+    current = source.value(f"benchmark/summaries/{last}/{figure}")
+    target = plan.plan.target if plan else None
+    interval = figure == "ratio_to_first"
+    bounds = (
+        [source.value(f"benchmark/summaries/{last}/{name}") for name in ("ratio_low", "ratio_high")] if interval else []
+    )
+    return FigureRow(
+        figure=figure,
+        title=title,
+        unit=unit,
+        decimals=decimals,
+        interval=interval,
+        accuracy=figure == "icdar_hmean",
+        plan=plan,
+        reached=target is not None and target.reached_by(current),
+        line=(source.value(f"benchmark/summaries/0/{figure}"), current, *bounds),
+    )
+
+
+def _run(entry: RecordEntry) -> RunEntry:
+    run = entry.record.run
+    best = best_epoch(run) if run else None
+    score = f"run/epochs/{best}/metrics/icdar_hmean" if best is not None else ""
+    return RunEntry(
+        title=document_name(entry.record),
+        record=entry.record,
+        source=entry.source,
+        last=f"run/epochs/{len(run.epochs) - 1}/" if run and run.epochs else "",
+        score=score,
+        weak=bool(score) and entry.source.value(score) < PARITY_FLOOR,
+    )
+
+
+__all__ = ["NO_PARITY", "PlanEntry", "RecordEntry", "read_ledger", "record_source", "relative", "state_values"]

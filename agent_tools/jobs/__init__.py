@@ -1,0 +1,1 @@
+"""Long work: started as a detached process, watched from files, cancelled with everything it started."""

@@ -1,0 +1,176 @@
+"""Processes that cannot get away: bounded in time and output, and ended together with everything they started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import psutil
+
+from agent_tools.records.errors import WorkbenchError
+
+CALL_VARIABLE = "AGENT_TOOLS_CALL"
+"""Marks the processes of one bounded call; every descendant inherits it, whatever session it moves to."""
+
+GRACE_SECONDS = 0.7
+"""Between the polite signal and the final one; with the sweep after it a cancel stays under 2 s."""
+
+DRAIN_SECONDS = 1.0
+"""For the last output after a program ended; longer means that something it left holds the pipe."""
+
+
+class ProcessError(WorkbenchError):
+    """A program that could not be started."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a bounded process left: its exit code (negative: ended by that signal) and its output up to the cap."""
+
+    exit_code: int
+    output: bytes
+    errors: bytes
+    timed_out: bool
+    truncated: bool
+
+
+def marked(variable: str, value: str) -> list[psutil.Process]:
+    """Return the live processes, this one excepted, whose environment has `variable=value`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def is_alive(pid: int, started: float) -> bool:
+    """Tell whether the process `pid`, started at `started` (seconds since the epoch), still runs; a zombie does not."""
+    try:
+        process = psutil.Process(pid)
+        # The kernel counts in ticks since boot: the same process reads up to a second apart after a clock correction.
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 2
+    except psutil.Error:
+        return False
+
+
+def end_all(find: Callable[[], list[psutil.Process]], grace: float = GRACE_SECONDS, limit: float = 1.8) -> int:
+    """End every process that `find` names, and those they start meanwhile; return how many outlived `limit` seconds."""
+    deadline = time.monotonic() + limit
+    victims = find()
+    _signal(victims, signal.SIGTERM)
+    psutil.wait_procs(victims, timeout=grace)
+    while (victims := find()) and time.monotonic() < deadline:
+        _signal(victims, signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=0.1)
+    return len(victims)
+
+
+def _signal(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.Error:
+            continue
+
+
+async def run_bounded(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float,
+    output_cap: int,
+    watch: Callable[[], Awaitable[None]] | None = None,
+) -> Finished:
+    """Run a program without a shell or a terminal, in its own session, and end its whole tree on any way out.
+
+    Args:
+        command: program and arguments.
+        folder: working directory.
+        environment: the whole environment of the program; nothing is inherited beside it.
+        seconds: time limit; reaching it ends the tree and sets `timed_out`.
+        output_cap: bytes kept of each stream; a longer output ends the tree and sets `truncated`.
+        watch: called twice a second while the program runs.
+
+    Raises:
+        ProcessError: the program does not exist or cannot be executed.
+    """
+    token = secrets.token_hex(8)
+    marked_environment = {**environment, CALL_VARIABLE: token}
+    try:
+        process = await anyio.open_process(
+            command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=marked_environment, start_new_session=True
+        )
+    except OSError as error:
+        raise ProcessError(f"{command[0]} cannot be started ({error.strerror}); is it installed?") from error
+    streams = _Capture(process, output_cap)
+    complete = False
+    try:
+        with anyio.move_on_after(seconds) as limit:
+            complete = await streams.collect(watch)
+    finally:
+        with anyio.CancelScope(shield=True):
+            if not complete:
+                await anyio.to_thread.run_sync(_end_tree, process.pid, token)
+            await process.aclose()
+    code = process.returncode if process.returncode is not None else -signal.SIGKILL
+    return Finished(code, bytes(streams.output), bytes(streams.errors), limit.cancelled_caught, streams.truncated)
+
+
+def _end_tree(pid: int, token: str) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    end_all(lambda: marked(CALL_VARIABLE, token), grace=0)
+
+
+class _Capture:
+    """Reads both streams of a process, each up to a cap."""
+
+    def __init__(self, process: anyio.abc.Process, cap: int) -> None:
+        self.process = process
+        self.cap = cap
+        self.output = bytearray()
+        self.errors = bytearray()
+        self.truncated = False
+
+    async def collect(self, watch: Callable[[], Awaitable[None]] | None) -> bool:
+        """Read until the process ends; False when the cap stopped it, or when something it left holds its streams."""
+        async with anyio.create_task_group() as group:
+            if watch is not None:
+                group.start_soon(self._watch, watch)
+            with anyio.CancelScope() as drain:
+                async with anyio.create_task_group() as readers:
+                    readers.start_soon(self._read, self.process.stdout, self.output)
+                    readers.start_soon(self._read, self.process.stderr, self.errors)
+                    await self.process.wait()
+                    drain.deadline = anyio.current_time() + DRAIN_SECONDS
+            group.cancel_scope.cancel()
+        return not self.truncated and not drain.cancelled_caught
+
+    async def _read(self, stream: anyio.abc.ByteReceiveStream | None, kept: bytearray) -> None:
+        while stream is not None and len(kept) < self.cap:
+            try:
+                chunk = await stream.receive()
+            except anyio.EndOfStream:
+                return
+            kept += chunk[: self.cap - len(kept)]
+        self.truncated = True
+        self.process.kill()
+
+    async def _watch(self, watch: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await anyio.sleep(0.5)
+            await watch()

@@ -1,0 +1,136 @@
+"""Where the seconds of an epoch go: the stage times of a run, as a table and as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agent_tools.measure.trainer import Progress, find_run, run_trainer
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.importers import load_run_file, record_from_run
+from agent_tools.records.schema import EpochFigures, RunFile, RunRecord
+from agent_tools.records.store import RecordStore, new_id
+
+UNTIMED = "untimed"
+"""Name of the row for the part of an epoch that no stage clock covered."""
+
+
+class ProfileError(WorkbenchError):
+    """A run without the stage times that a profile is made of."""
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of one epoch.
+
+    `share` is of the epoch's wall clock. Parts (see `stage_seconds`) are CPU seconds; with workers they overlap with
+    the rest, and their shares may exceed that of the wait.
+    """
+
+    stage: str
+    seconds: float
+    share: float
+    milliseconds_per_image: float
+
+
+def profile_run(
+    root: Path,
+    run_id: str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    phase: Literal["train", "val"] = "val",
+    progress: Progress | None = None,
+    session: str | None = None,
+) -> RunRecord:
+    """Store the stage times of a run as a profile record: of an existing run, or of a new evaluation.
+
+    Args:
+        root: the repository.
+        run_id: an existing run (`latest` for the newest); without one, an evaluation is run.
+        overrides: Hydra overrides of that evaluation; `passes=2` is added, so that a warm epoch is profiled.
+        phase: which kind of epoch is profiled; the last one of that kind.
+        progress: called after each epoch of the evaluation.
+        session: the session that the record is stored under.
+
+    Raises:
+        ProfileError: overrides for an existing run, or a run without a timed epoch of that kind.
+        TrainerError: no such run, or the evaluation failed.
+    """
+    if run_id is not None and overrides:
+        raise ProfileError("A run that exists cannot be given overrides; leave out either the run id or the overrides.")
+    run = _existing_or_new(root, run_id, overrides, progress)
+    epoch = profiled_epoch(run, phase)
+    record = record_from_run(run, root, title=f"Stages of {run.kind} {run.id}, {phase} epoch {epoch.epoch}")
+    record = record.model_copy(update={"id": new_id("profile"), "kind": "profile", "stages": stage_seconds(epoch)})
+    RecordStore(root).write(record, session)
+    return record
+
+
+def _existing_or_new(root: Path, run_id: str | None, overrides: Sequence[str], progress: Progress | None) -> RunFile:
+    if run_id is not None:
+        return load_run_file(find_run(root, run_id))
+    asked = list(overrides)
+    if not any(override.lstrip("+").startswith("passes=") for override in asked):
+        asked.append("passes=2")
+    return run_trainer(root, "evaluate", asked, progress=progress).run
+
+
+def profiled_epoch(run: RunFile, phase: Literal["train", "val"]) -> EpochFigures:
+    """Return the last epoch of a phase.
+
+    Raises:
+        ProfileError: the run has none, or it has no stage times.
+    """
+    epochs = [epoch for epoch in run.epochs if epoch.phase == phase]
+    if not epochs:
+        present = sorted({epoch.phase for epoch in run.epochs})
+        raise ProfileError(f"Run {run.id} has no {phase} epoch; it has {', '.join(present) or 'no epochs at all'}.")
+    if not epochs[-1].stages:
+        raise ProfileError(f"Run {run.id} timed no stages in its last {phase} epoch; start it again.")
+    return epochs[-1]
+
+
+def stage_seconds(epoch: EpochFigures) -> dict[str, float]:
+    """Return stage -> seconds: the longest first, then `untimed`, then the parts of a stage (`loader.decode`).
+
+    Parts, named with a dot, are CPU seconds spent inside the loader: they explain the wait for it (or overlap with the
+    rest, with workers), so they are not added to the other stages.
+    """
+    ordered = dict(sorted(epoch.stages.items(), key=lambda item: (-item[1], item[0])))
+    stages = {stage: seconds for stage, seconds in ordered.items() if not is_part(stage)}
+    parts = {stage: seconds for stage, seconds in ordered.items() if is_part(stage)}
+    return stages | {UNTIMED: max(0.0, epoch.seconds - sum(stages.values()))} | parts
+
+
+def is_part(stage: str) -> bool:
+    """Say whether a stage is a part of another one's time, such as `loader.decode`."""
+    return "." in stage
+
+
+def stage_rows(epoch: EpochFigures) -> list[StageRow]:
+    """Return the stage table of an epoch, in the order of `stage_seconds`."""
+    return [
+        StageRow(
+            stage=stage,
+            seconds=seconds,
+            share=seconds / epoch.seconds if epoch.seconds else 0.0,
+            milliseconds_per_image=1000 * seconds / epoch.images if epoch.images else 0.0,
+        )
+        for stage, seconds in stage_seconds(epoch).items()
+    ]
+
+
+def stage_table(record: RunRecord) -> list[StageRow]:
+    """Return the stage table of a profile record.
+
+    Raises:
+        ProfileError: the record is of another kind, or holds no run.
+    """
+    if record.kind != "profile" or record.run is None:
+        raise ProfileError(f"Record {record.id} is of kind {record.kind}; choose one that `profile run` wrote.")
+    matching = [epoch for epoch in record.run.epochs if epoch.stages and stage_seconds(epoch) == record.stages]
+    if not matching:
+        raise ProfileError(f"Record {record.id} holds stage times that are in no epoch of its run; it was edited.")
+    return stage_rows(matching[-1])

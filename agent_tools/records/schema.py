@@ -1,0 +1,228 @@
+"""What a record is: one measured run (or one figure taken from a document), as plain data that is safe to commit.
+
+The trainer's run file (`outputs/<run id>/run.json`) is read by `RunFile`; the workbench adds git, machine, environment
+and protocol and keeps the result as a `RunRecord`. No absolute path, user name or host name enters a record.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+"""Version of `RunRecord`. History: 1 (2026-11): first form."""
+
+RUN_FILE_VERSION = 1
+"""Version of the trainer's run file that this workbench reads. History: 1 (2026-11): first form."""
+
+RecordKind = Literal["train", "evaluate", "benchmark", "comparison", "profile", "whatif", "reported"]
+
+
+class Frozen(BaseModel):
+    """Base of every part of a record: immutable, and an unknown key is an error (a record is never half understood).
+
+    NaN and infinities are written as the strings "NaN" and "Infinity", so that the files stay standard JSON.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class DatasetFingerprint(Frozen):
+    """Which data a run saw. `content_hash` covers every image's bytes and the annotations."""
+
+    name: str
+    root: str = Field(description="relative to the repository, or the folder's own name; never absolute")
+    images: int
+    content_hash: str
+
+
+class CacheCounts(Frozen):
+    """Accesses to one cache tier in one epoch, counted in whatever process made them."""
+
+    hits: int
+    misses: int
+    bytes: int
+
+
+class EpochFigures(Frozen):
+    """One pass over one split. Times are seconds of wall clock; stage times of worker processes are CPU-side sums."""
+
+    epoch: int
+    phase: Literal["train", "val"]
+    seconds: float
+    images: int
+    stages: dict[str, float]
+    cache: dict[str, CacheCounts]
+    metrics: dict[str, float]
+    counts: dict[str, dict[str, float]] = Field(description="metric name -> pooled integer counts")
+
+
+class FeatureRow(Frozen):
+    """One row of the feature check: what was asked for, how it was verified, what was seen."""
+
+    feature: str
+    criterion: str
+    verified_by: str
+    expected: str
+    seen: str
+    status: Literal["pass", "fail", "declined", "n/a"]
+    reason: str = ""
+
+
+class RunFile(Frozen):
+    """`outputs/<run id>/run.json`, written by the trainer (see `ocr/lightning_modules/run_file.py`)."""
+
+    schema_version: int
+    id: str
+    kind: Literal["train", "evaluate"]
+    status: Literal["running", "finished", "failed"]
+    error: str | None
+    started: datetime
+    ended: datetime | None
+    argv: list[str]
+    overrides: list[str]
+    config: dict[str, Any]
+    config_hash: str
+    datasets: dict[str, DatasetFingerprint]
+    device: str
+    precision: dict[str, str] = Field(description="asked, used, reason")
+    environment: dict[str, str] = Field(description="python, torch, decoder, threads, allocator, ...")
+    seeds: dict[str, int]
+    setup_seconds: dict[str, float] = Field(description="work before the first batch: preload, model, ...")
+    features: list[FeatureRow]
+    epochs: list[EpochFigures]
+    checkpoints: dict[str, dict[str, str]] = Field(description="best, last, loaded -> {path, sha256}")
+
+
+class GitState(Frozen):
+    """The tree that was measured. `dirty_hash` is the hash of the uncommitted diff, empty when clean."""
+
+    commit: str
+    branch: str
+    dirty: bool
+    dirty_hash: str
+    changed_files: list[str] = Field(default_factory=list, description="uncommitted files, as `git status` names them")
+
+
+class Machine(Frozen):
+    """`key` hashes the stable fields only; `observations` (load, frequency) are never part of it."""
+
+    key: str
+    cpu_model: str
+    cores: int
+    memory_gib: int
+    gpu_model: str
+    gpu_count: int
+    os: str
+    libraries: dict[str, str]
+    observations: dict[str, float] = Field(default_factory=dict)
+
+
+class Protocol(Frozen):
+    """How samples were taken: the declared number of rounds, and the order that was really run."""
+
+    rounds: int
+    warmup_epochs: int
+    order_seed: int
+    order: list[list[str]] = Field(description="per round, the arm names in the order they ran")
+    fresh_process: bool = True
+    fresh_cache: bool = True
+    descriptive: bool = Field(description="fewer than 6 rounds: no verdict can follow from it")
+
+
+class Sample(Frozen):
+    """One fresh process of one arm, in the order measured."""
+
+    arm: str
+    round: int
+    position: int
+    run_id: str
+    cold_seconds: float = Field(description="epoch 0 with everything that it had to prepare (preloading included)")
+    warm_seconds: list[float] = Field(description="each later epoch")
+    images: int
+    setup_seconds: dict[str, float]
+    stages: dict[str, float] = Field(description="stage seconds of the last warm epoch")
+    metrics: dict[str, float] = Field(description="of the last epoch: icdar_hmean, cleval_hmean, ...")
+    load: float = Field(description="1-minute load average just before the process started")
+
+
+class Arm(Frozen):
+    """One rung of a ladder: the overrides that define it, and what was active when it ran."""
+
+    name: str
+    title: str
+    overrides: list[str]
+    precision: str
+    decoder: str
+
+
+class Summary(Frozen):
+    """Figures derived from the samples of one arm by `agent_tools.measure.statistics`; recomputable at any time."""
+
+    arm: str
+    cold_seconds: float
+    warm_seconds: float
+    images_per_second: float
+    ratio_to_first: float = Field(description="median over rounds of first arm's warm time / this arm's")
+    ratio_low: float = Field(
+        description="of the exact 95% signed-rank interval, or of the observed range: see interval"
+    )
+    ratio_high: float
+    ratio_to_previous: float
+    ratio_hodges_lehmann: float = Field(default=1.0, description="estimate that the signed-rank interval surrounds")
+    sign_low: float = Field(default=1.0, description="exact 95% sign-test interval; the observed range under 6 pairs")
+    sign_high: float = 1.0
+    pairs: int = Field(default=0, description="rounds in which this arm and the first one were both measured")
+    interval: Literal["95% signed rank", "observed range"] = "observed range"
+    icdar_hmean: float
+    cleval_hmean: float
+    parity: Literal["equal", "within margin", "worse", "no parity evidence"]
+
+
+class Benchmark(Frozen):
+    """A ladder: arms switched on in turn, their samples, and the table that follows from them."""
+
+    name: str
+    arms: list[Arm]
+    protocol: Protocol
+    samples: list[Sample]
+    summaries: list[Summary]
+    checkpoint_sha256: str
+    parity_margin: float
+
+
+class Reported(Frozen):
+    """A figure that stands in a document and was not measured here."""
+
+    metric: str
+    value: float
+    unit: str
+    source: str
+    note: str = ""
+    date: str = ""
+
+
+class RunRecord(Frozen):
+    """One JSON file under `logs/YYYY-MM-DD_NAME/records/` or `outputs/records/`; append-only."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    kind: RecordKind
+    title: str = ""
+    started: datetime
+    ended: datetime
+    command: list[str]
+    git: GitState | None = None
+    machine: Machine | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
+    config_hash: str = ""
+    overrides: list[str] = Field(default_factory=list)
+    dataset: DatasetFingerprint | None = None
+    run: RunFile | None = Field(default=None, description="the trainer's run file, for train and evaluate records")
+    benchmark: Benchmark | None = None
+    reported: Reported | None = None
+    stages: dict[str, float] = Field(default_factory=dict, description="for profile records: stage -> seconds")
+    artifacts: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256")

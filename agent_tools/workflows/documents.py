@@ -1,0 +1,125 @@
+"""Documents as tools, and what a measurement leaves: a record and the documents rendered from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from agent_tools.handbook import check, render
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.schema import RunRecord
+from agent_tools.records.store import RecordStore
+from agent_tools.results import ToolResult, page
+from agent_tools.workflows.records import headline, record_table
+from agent_tools.workspace.root import Root
+from agent_tools.workspace.untrusted import shown
+
+Session = Annotated[str, Field(description="record into logs/DATE_SESSION/ and render its documents")]
+Docs = Annotated[bool, Field(description="render documents at the end")]
+
+
+class Rendered(ToolResult):
+    """Documents that are now as their records say."""
+
+    documents: list[str]
+
+    def summary(self) -> str:
+        """Say their paths."""
+        return "\n".join(self.documents) or "there are no records to render"
+
+
+def docs_render(
+    root: Root,
+    folder: Annotated[str, Field(description="with records/; '' = all of logs/ and the state page")] = "",
+    records: Annotated[tuple[str, ...], Field(description="only the findings of these ids")] = (),
+) -> Rendered:
+    """Render findings and the state page from the records. Hand-written notes in them are kept.
+
+    Use it after a measurement or when docs_check says stale. It refuses to overwrite edited generated text.
+    """
+    if records:
+        paths = [path for record in records for path in _render_record(root, record)]
+    elif folder:
+        place = root.resolve(folder)
+        is_session = place.parent == root.path / "logs"
+        paths = render.render_session(root.path, place) if is_session else render.render_demo(root.path, place)
+    else:
+        paths = render.render_all(root.path)
+    return Rendered(documents=[root.relative(path) for path in paths])
+
+
+class DocumentsCheck(ToolResult):
+    """What is wrong with the documents."""
+
+    ok: bool
+    problems: list[str]
+    omitted: int
+
+    def summary(self) -> str:
+        """Say the problems."""
+        more = [f"{self.omitted} more; raise limit"] if self.omitted else []
+        return "\n".join([*self.problems, *more]) or "all documents agree with their records"
+
+    def is_failure(self) -> bool:
+        """A problem makes the command fail."""
+        return not self.ok
+
+
+def docs_check(root: Root, limit: Annotated[int, Field(ge=1, le=200)] = 50) -> DocumentsCheck:
+    """Check that every document agrees with its records: nothing stale, edited, missing, or without a source.
+
+    Use it before a commit. It never writes; docs_render mends what is stale.
+    """
+    problems = [f"{p.path}: {p.kind}: {shown(p.message)}"[:500] for p in check.check_documents(root.path)]
+    kept, _ = page(problems, 0, limit)
+    return DocumentsCheck(ok=not problems, problems=kept, omitted=len(problems) - len(kept))
+
+
+class Measured(ToolResult):
+    """A record that was just written, and the documents rendered from it."""
+
+    record_id: str
+    headline: str
+    table: list[str]
+    documents: list[str]
+    note: str
+
+    def summary(self) -> str:
+        """Say the headline, the table and where the documents are."""
+        documents = [f"document: {path}" for path in self.documents]
+        return "\n".join([f"record {self.record_id}: {self.headline}", *self.table, *documents, self.note]).rstrip()
+
+
+def measured(root: Root, record: RunRecord, docs: bool) -> Measured:
+    """Render the documents of a stored record, if asked, and say what was measured."""
+    documents, note = [], ""
+    if docs:
+        try:
+            documents = [root.relative(path) for path in _render_record(root, record.id)]
+        except WorkbenchError as error:
+            # The measurement took minutes and is stored; a document that cannot be written must not hide it.
+            note = f"The record is stored, but its documents were not rendered: {error}"
+    return Measured(
+        record_id=record.id,
+        headline=headline(record),
+        table=record_table(record),
+        documents=documents,
+        note=note,
+    )
+
+
+def _render_record(root: Root, record_id: str) -> list[Path]:
+    folder = RecordStore(root.path).find_folder(record_id)
+    paths = render.render_documents(
+        root.path, records_folder=folder / "records", output_folder=folder, record_ids=[record_id]
+    )
+    return [*paths, render.render_state(root.path)] if folder.parent == root.path / "logs" else paths
+
+
+def check_session(root: Root, session: str) -> None:
+    """Refuse an unusable name now, not after the measurement."""
+    if session:
+        RecordStore(root.path).session_folder(session, datetime.now(UTC))

@@ -1,0 +1,150 @@
+"""Jobs as tools: start this command line detached, look at it, end it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agent_tools.jobs import local
+from agent_tools.results import Cursor, RepositoryText, ToolResult, page
+from agent_tools.workspace.root import Root
+from agent_tools.workspace.untrusted import shown
+
+
+class JobStarted(ToolResult):
+    """A job that was started."""
+
+    job: str = Field(description="id for job_status and job_cancel")
+    title: str
+
+    def summary(self) -> str:
+        """Say the id and how to go on."""
+        return f"started {self.title}: poll job_status with job={self.job}"
+
+
+class JobReport(RepositoryText):
+    """One job, or the list of all."""
+
+    job: str
+    status: str = Field(description="running, finished, failed, cancelled, lost; '' for a list")
+    title: str
+    done: float
+    total: float
+    message: str
+    seconds_since_heartbeat: float
+    exit_code: int = Field(description="-1 until it ends")
+    result: dict[str, Any] = Field(description="what it left, with record_id")
+    log_tail: list[str]
+    jobs: list[dict[str, str]] = Field(description="job, status, title, created")
+    next_cursor: str
+
+    def summary(self) -> str:
+        """Say state and progress, or one line per job."""
+        if not self.job:
+            lines = [f"{row['job']} {row['status']}: {row['title']}" for row in self.jobs]
+            return "\n".join(lines) or "no jobs"
+        progress = f" {self.done:g}/{self.total:g}" if self.total else ""
+        record = f"; record {self.result['record_id']}" if self.result.get("record_id") else ""
+        return f"{self.job} {self.status}{progress} {self.message}".rstrip() + record
+
+
+def job_status(
+    root: Root,
+    job: Annotated[str, Field(description="id; '' lists all")] = "",
+    limit: Annotated[int, Field(ge=1, le=100, description="log lines or jobs at most")] = 20,
+    cursor: Cursor = "",
+) -> JobReport:
+    """Show one job: status, progress, log tail, and its result when done; without an id, list the jobs.
+
+    Poll it every few seconds to minutes. The result's record_id goes to record_show.
+    """
+    return _job_report(local.status(job, root.path, limit)) if job else _job_list(root, limit, cursor)
+
+
+class JobEnded(ToolResult):
+    """How a job stands after it was to be cancelled."""
+
+    job: str
+    status: str
+    message: str
+
+    def summary(self) -> str:
+        """Say the status."""
+        return f"{self.job} {self.status} {self.message}".rstrip()
+
+
+def job_cancel(root: Root, job: Annotated[str, Field(description="id")]) -> JobEnded:
+    """End a job with every process it started, within 2 s. What it wrote so far stays; an ended job stays as it is.
+
+    Not for a job that only seems slow: look at job_status first.
+    """
+    state = local.cancel(job, root.path)
+    return JobEnded(job=state.id, status=state.status, message=shown(state.message))
+
+
+def _job_report(job: local.Job) -> JobReport:
+    log, _ = page([shown(line)[:400] for line in reversed(job.log_tail)], 0, len(job.log_tail), 12_000)
+    return JobReport(
+        job=job.state.id,
+        status=job.state.status,
+        title=job.state.title,
+        done=job.done,
+        total=job.total,
+        message=shown(job.state.message or job.progress),
+        seconds_since_heartbeat=job.seconds_since_heartbeat,
+        exit_code=job.state.exit_code,
+        result=job.result or {},
+        log_tail=log[::-1],
+        jobs=[],
+        next_cursor="",
+    )
+
+
+def _job_list(root: Root, limit: int, cursor: str) -> JobReport:
+    states, damaged = local.list_jobs(root.path)
+    rows = [
+        {"job": state.id, "status": state.status, "title": state.title, "created": state.created} for state in states
+    ]
+    rows += [
+        {"job": name, "status": "damaged", "title": "state.json cannot be read", "created": ""} for name in damaged
+    ]
+    rows = sorted((row for row in rows if not cursor or row["job"] < cursor), key=lambda row: row["job"], reverse=True)
+    return JobReport(
+        job="",
+        status="",
+        title="",
+        done=0,
+        total=0,
+        message="",
+        seconds_since_heartbeat=0,
+        exit_code=-1,
+        result={},
+        log_tail=[],
+        jobs=rows[:limit],
+        next_cursor=rows[limit - 1]["job"] if len(rows) > limit else "",
+    )
+
+
+def start_command(
+    root: Root, kind: str, title: str, command: Sequence[str], options: dict[str, Any], words: Sequence[str]
+) -> JobStarted:
+    """Start `agent-tools COMMAND OPTIONS -- WORDS` as a job.
+
+    Options that are '' or True are left out, False becomes `--no-NAME`: both as the command line has them.
+    """
+    given = [*command, *_written(options), "--json", "--", *words]
+    line = [sys.executable, "-m", "agent_tools.cli", "--root", str(root.path), *given]
+    return JobStarted(job=local.start(line, shown(title)[:120], root.path, kind=kind).id, title=title)
+
+
+def _written(options: dict[str, Any]) -> list[str]:
+    written = []
+    for name, value in options.items():
+        if value is False:
+            written.append(f"--no-{name}")
+        elif value is not True and value != "":
+            written.append(f"--{name}={value}")
+    return written

@@ -1,0 +1,178 @@
+"""Benchmarks and profiles as tools."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent_tools.measure import ladder as ladders
+from agent_tools.measure import profile
+from agent_tools.measure.trainer import Progress, run_environment
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.results import ToolResult
+from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
+from agent_tools.workflows.jobs import JobStarted, start_command
+from agent_tools.workflows.overrides import Overrides, check_overrides
+from agent_tools.workflows.records import stage_lines
+from agent_tools.workspace.root import Root
+
+SYNTHETIC = "outputs/synthetic"
+RENDER_SECONDS = 300
+
+Phase = Annotated[Literal["val", "train"], Field(description="epochs to profile")]
+Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts")]
+LadderName = Annotated[str, Field(description=" | ".join(ladders.LADDERS))]
+Rounds = Annotated[int, Field(ge=1, le=50, description="under 6 is descriptive")]
+Images = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=32, le=4096, description="side of the input, pixels")]
+Passes = Annotated[int, Field(ge=2, le=50, description="validation epochs per process")]
+Checkpoint = Annotated[str, Field(description="weights that every rung loads")]
+
+
+class DataError(WorkbenchError):
+    """Data that is not there and could not be made."""
+
+
+def bench_run(
+    root: Root,
+    ladder: LadderName = "main",
+    data: Data = "",
+    images: Images = 48,
+    size: Size = 640,
+    rounds: Rounds = 6,
+    checkpoint: Checkpoint = "",
+    seed: Annotated[int, Field(description="of the random order")] = 0,
+    session: Session = "",
+    docs: Docs = True,
+    overrides: Overrides = (),
+) -> JobStarted:
+    """Start a ladder as a job: optimisations switched on in turn, each timed in fresh processes, with hmean per rung.
+
+    Use it for every claim of speed; it takes minutes. rounds=2, images=8, size=320 gives a quick look. For the stages
+    of one run use profile_run.
+    """
+    ladders.ladder_arms(ladder)
+    check_session(root, session)
+    options = {
+        "data": str(root.resolve_data(data)) if data else "",
+        "checkpoint": str(root.resolve_data(checkpoint)) if checkpoint else "",
+        "images": images,
+        "size": size,
+        "rounds": rounds,
+        "seed": seed,
+        "session": session,
+        "docs": docs,
+    }
+    words = [ladder, *check_overrides(root, overrides)]
+    title = f"{ladder} ladder, {rounds} rounds, {images} images"
+    return start_command(root, "bench", title, ("bench", "ladder"), options, words)
+
+
+def bench_ladder(
+    root: Root,
+    ladder: LadderName = "main",
+    data: Data = "",
+    split: Annotated[Literal["val", "test", "train"], Field(description="which images")] = "val",
+    images: Images = 48,
+    size: Size = 640,
+    rounds: Rounds = 6,
+    passes: Passes = 3,
+    checkpoint: Checkpoint = "",
+    seed: Annotated[int, Field(description="of the random order")] = 0,
+    session: Session = "",
+    docs: Docs = True,
+    folder: Annotated[str, Field(description="record into this folder of the repository instead")] = "",
+    overrides: Overrides = (),
+    progress: Progress | None = None,
+) -> Measured:
+    """Measure a ladder in the foreground, record it, and render its documents."""
+    record = ladders.run_ladder(
+        root.path,
+        ladder,
+        data=root.resolve_data(data) if data else synthetic_receipts(root),
+        split=split,
+        images=images,
+        size=size,
+        rounds=rounds,
+        passes=passes,
+        checkpoint=root.resolve_data(checkpoint) if checkpoint else None,
+        seed=seed,
+        overrides=check_overrides(root, overrides),
+        progress=progress,
+        session=session or None,
+        folder=root.resolve(folder, must_exist=False) if folder else None,
+    )
+    return measured(root, record, docs)
+
+
+def synthetic_receipts(root: Root, where: str = SYNTHETIC, train: int = 200, val: int = 40) -> Path:
+    """Return a folder of rendered receipts inside the root, rendered first where it is missing.
+
+    Raises:
+        DataError: rendering failed; its last line is quoted.
+    """
+    folder = root.path / where
+    if (folder / "jsons" / "val.json").is_file():
+        return folder
+    command = [sys.executable, "-m", "ocr.cli", "data", "synthesize", where, f"--train={train}", f"--val={val}"]
+    environment = run_environment(root.path)
+    done = subprocess.run(
+        command, cwd=root.path, env=environment, capture_output=True, text=True, timeout=RENDER_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise DataError(f"The synthetic receipts were not rendered: {said[-1] if said else 'no message'}")
+    return folder
+
+
+class StageTimes(ToolResult):
+    """Where the seconds of an epoch go; or the job that is finding out."""
+
+    record_id: str
+    job: str = Field(description="set when a new run was started")
+    stages: list[str] = Field(description="stage, seconds, share, ms per image")
+
+    def summary(self) -> str:
+        """Say the table, or how to go on."""
+        if self.job:
+            return f"started a profile: poll job_status with job={self.job}"
+        return "\n".join([f"record {self.record_id}", *self.stages])
+
+
+def profile_run(
+    root: Root,
+    overrides: Overrides = (),
+    run: Annotated[str, Field(description="profile this run ('latest', an id) instead of a new one")] = "",
+    phase: Phase = "val",
+    session: Session = "",
+) -> StageTimes:
+    """Show the stage times of an epoch (decode, transform, forward, ...): of an existing run at once, else by a job.
+
+    Use it before optimising, to see which stage is worth it. It is no proof of a speed-up: bench_run.
+    """
+    check_session(root, session)
+    if run:
+        return profile_stages(root, overrides, run, phase, session)
+    options = {"phase": phase, "session": session}
+    started = start_command(
+        root, "profile", "profile", ("profile", "stages"), options, check_overrides(root, overrides)
+    )
+    return StageTimes(record_id="", job=started.job, stages=[])
+
+
+def profile_stages(
+    root: Root,
+    overrides: Overrides = (),
+    run: Annotated[str, Field(description="an existing run instead of a new one")] = "",
+    phase: Phase = "val",
+    session: Session = "",
+    progress: Progress | None = None,
+) -> StageTimes:
+    """Show the stage times of an existing run, or of a new evaluation in the foreground."""
+    asked = check_overrides(root, overrides)
+    record = profile.profile_run(root.path, run or None, asked, phase=phase, progress=progress, session=session or None)
+    return StageTimes(record_id=record.id, job="", stages=stage_lines(record))

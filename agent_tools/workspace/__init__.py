@@ -1,0 +1,1 @@
+"""What an assistant does in a repository: safe paths, git, tests."""

@@ -1,0 +1,220 @@
+"""Running the repository's tests: structured, bounded, and gone when the caller is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from agent_tools.jobs.processes import Finished, run_bounded
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.results import RepositoryText, page
+from agent_tools.workspace.root import Root
+from agent_tools.workspace.untrusted import shown
+
+Report = Callable[[float, float | None, str], Awaitable[None]]
+
+OUTPUT_CAP = 4 << 20
+MESSAGE_CAP = 400
+TRACEBACK_CAP = 1500
+DROPPED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER")
+
+EXIT_NO_TESTS = 5
+EXIT_UNUSABLE = (3, 4)
+
+
+class SuiteError(WorkbenchError):
+    """Pytest could not do what was asked."""
+
+
+class SuiteResult(RepositoryText):
+    """What pytest said."""
+
+    passed: int
+    failed: int
+    errors: int = Field(description="outside of test bodies: setup, teardown, collection")
+    skipped: int
+    xfailed: int
+    seconds: float
+    timed_out: bool = Field(description="stopped at max_seconds; counts are partial")
+    failures: list[dict[str, str]] = Field(description="test, message, traceback (its end)")
+    omitted: int = Field(description="failures beyond limit")
+    note: str
+
+    def summary(self) -> str:
+        """Say the counts and the failed tests."""
+        counts = {"passed": self.passed, "failed": self.failed, "errors": self.errors, "skipped": self.skipped}
+        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no tests ran"
+        lines = [f"{said} in {self.seconds:.1f} s" + (" (stopped at the time limit)" if self.timed_out else "")]
+        lines += [f"{failure['test']}: {failure['message'].splitlines()[0][:150]}" for failure in self.failures]
+        lines += [f"{self.omitted} more failures; raise limit"] if self.omitted else []
+        return "\n".join([*lines, *([self.note] if self.note else [])])
+
+    def is_failure(self) -> bool:
+        """A failure, an error or a run that was stopped makes the command fail."""
+        return bool(self.failed or self.errors or self.timed_out)
+
+
+async def run_tests(
+    root: Root,
+    report: Report | None = None,
+    paths: Annotated[tuple[str, ...], Field(description="files, folders or ids like tests/x.py::test_y")] = (),
+    keyword: Annotated[str, Field(description="pytest -k expression")] = "",
+    last_failed: Annotated[bool, Field(description="only what failed last time")] = False,
+    limit: Annotated[int, Field(ge=1, le=50, description="failures described at most")] = 10,
+    max_seconds: Annotated[int, Field(ge=1, le=3600)] = 600,
+) -> SuiteResult:
+    """Run pytest and return counts and each failure with its message and the end of its traceback.
+
+    Name paths to keep it short; without any it runs the whole suite. Use last_failed after a fix.
+    """
+    arguments = [_checked_path(root, path) for path in paths]
+    with tempfile.TemporaryDirectory(prefix="agent-tools-") as folder:
+        log = Path(folder) / "report.jsonl"
+        command = [sys.executable, "-m", "pytest", f"--report-log={log}", "-q", "--tb=short", "--color=no"]
+        command += ["--last-failed", "--last-failed-no-failures=none"] if last_failed else []
+        command += [f"-k={keyword}"] if keyword else []
+        reading = _Reading(log, report)
+        finished = await run_bounded(
+            [*command, "--", *arguments],
+            folder=root.path,
+            environment={name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES},
+            seconds=max_seconds,
+            output_cap=OUTPUT_CAP,
+            watch=reading.follow,
+        )
+        await reading.follow()
+    return _result(reading.tally, finished, limit, last_failed)
+
+
+def _checked_path(root: Root, text: str) -> str:
+    path, separator, test = text.partition("::")
+    if not test.isprintable():
+        raise SuiteError(f"{text!r} has unprintable characters; name a test as pytest prints it.")
+    return f"{root.relative(root.resolve(path))}{separator}{test}"
+
+
+@dataclass
+class _Tally:
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    finished_tests: int = 0
+    seconds: float = 0.0
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Count one line of the report log."""
+        kind, outcome = entry.get("$report_type"), entry.get("outcome")
+        if kind == "CollectReport" and outcome == "failed":
+            self._add_failure("errors", entry)
+        if kind != "TestReport":
+            return
+        self.seconds += float(entry.get("duration") or 0.0)
+        when = entry.get("when")
+        self.finished_tests += when == "teardown"
+        if outcome == "failed":
+            self._add_failure("failed" if when == "call" else "errors", entry)
+        elif outcome == "skipped":
+            self.counts["xfailed" if "wasxfail" in entry else "skipped"] += 1
+        elif when == "call":
+            self.counts["passed"] += 1
+
+    def _add_failure(self, counted_as: str, entry: dict[str, Any]) -> None:
+        self.counts[counted_as] += 1
+        message, traceback = _explain(entry.get("longrepr"))
+        stage = "" if entry.get("when") in ("call", None) else f" ({entry['when']})"
+        test = shown(str(entry.get("nodeid", ""))) + stage
+        self.failures.append({"test": test, "message": message, "traceback": traceback})
+
+
+class _Reading:
+    """Follows the report log while pytest writes it, so that a run that is stopped still tells what it saw."""
+
+    def __init__(self, log: Path, report: Report | None) -> None:
+        self.log, self.report, self.tally = log, report, _Tally()
+        self._position = 0
+
+    async def follow(self) -> None:
+        """Read the lines that are new and complete."""
+        for entry in self._new_entries():
+            self.tally.add(entry)
+        if self.report is not None:
+            tally = self.tally
+            await self.report(tally.finished_tests, None, f"{tally.finished_tests} tests, {len(tally.failures)} failed")
+
+    def _new_entries(self) -> Iterator[dict[str, Any]]:
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as stream:
+            stream.seek(self._position)
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._position += len(line)
+                yield json.loads(line)
+
+
+def _explain(report: Any) -> tuple[str, str]:
+    """The message and the trimmed traceback of a serialized pytest failure, in whichever of its forms it comes."""
+    if not isinstance(report, dict):
+        text = shown(str(report or ""))
+        return _end(text, MESSAGE_CAP), _end(text, TRACEBACK_CAP)
+    crash = report.get("reprcrash") or {}
+    entries = (report.get("reprtraceback") or {}).get("reprentries") or []
+    blocks = [_entry_text(entry.get("data") or {}) for entry in entries]
+    message = str(crash.get("message") or (blocks[-1] if blocks else "failed"))
+    return shown(message)[:MESSAGE_CAP], _end(shown("\n".join(blocks)), TRACEBACK_CAP)
+
+
+def _entry_text(data: dict[str, Any]) -> str:
+    place = data.get("reprfileloc") or {}
+    where = [f"{place.get('path')}:{place.get('lineno')}: {place.get('message') or ''}".rstrip()] if place else []
+    return "\n".join([*where, *map(str, data.get("lines") or [])])
+
+
+def _end(text: str, cap: int) -> str:
+    return text if len(text) <= cap else f"[...]{text[-cap:]}"
+
+
+def _result(tally: _Tally, finished: Finished, limit: int, last_failed: bool) -> SuiteResult:
+    if finished.exit_code in EXIT_UNUSABLE and not tally.failures:
+        raise SuiteError(f"pytest could not run: {_last_words(finished)}")
+    texts = ["".join(failure.values()) for failure in tally.failures]
+    described = tally.failures[: len(page(texts, 0, limit)[0])]
+    return SuiteResult(
+        passed=tally.counts["passed"],
+        failed=tally.counts["failed"],
+        errors=tally.counts["errors"],
+        skipped=tally.counts["skipped"],
+        xfailed=tally.counts["xfailed"],
+        seconds=round(tally.seconds, 2),
+        timed_out=finished.timed_out,
+        failures=described,
+        omitted=len(tally.failures) - len(described),
+        note=_note(finished, tally, last_failed),
+    )
+
+
+def _note(finished: Finished, tally: _Tally, last_failed: bool) -> str:
+    if finished.timed_out:
+        return "stopped at max_seconds: name fewer paths or raise it"
+    if finished.truncated:
+        return "stopped because pytest printed too much: name fewer paths"
+    if finished.exit_code == EXIT_NO_TESTS:
+        return "no failures are recorded from the last run" if last_failed else "no tests match paths and keyword"
+    if finished.exit_code not in (0, 1) and not tally.failures:
+        return f"pytest ended with exit code {finished.exit_code}: {_last_words(finished)}"
+    return ""
+
+
+def _last_words(finished: Finished) -> str:
+    lines: Sequence[str] = shown(finished.errors or finished.output).strip().splitlines()
+    errors = [line for line in lines if line.startswith(("ERROR", "E ", "error"))]
+    return " ".join((errors or list(lines))[-2:])[:MESSAGE_CAP]

@@ -1,0 +1,362 @@
+"""From records to pages: the same files in, the same bytes out, and never over somebody's words."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent_tools.handbook import blocks, findings, plots, render
+from agent_tools.handbook.blocks import DocumentError, parse_document
+from agent_tools.handbook.check import check_documents
+from agent_tools.records.store import RecordError
+from tests.agent_tools.handbook import factory
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    return factory.project(tmp_path)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def page(root: Path) -> str:
+    return (root / render.STATE_PATH).read_text()
+
+
+def findings_of(folder: Path, record_id: str = "3fa9c1") -> Path:
+    (path,) = folder.glob(f"*{record_id}-findings.md")
+    return path
+
+
+def render_ladder(tmp_path: Path, **changes) -> str:
+    """Findings of one ladder record, alone in a session."""
+    folder = tmp_path / "logs/2026-11-21_x"
+    factory.store(folder / "records", factory.ladder(**changes))
+    render.render_session(tmp_path, folder)
+    assert check_documents(tmp_path, ["logs"]) == []
+    return findings_of(folder).read_text()
+
+
+# --- determinism -------------------------------------------------------------------------------------------------
+
+
+def test_rendering_twice_and_in_another_place_gives_the_same_bytes(session, tmp_path):
+    render.render_all(tmp_path)
+    first = contents(tmp_path)
+    render.render_all(tmp_path)
+    assert contents(tmp_path) == first
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere/deep"
+    factory.project(elsewhere)
+    render.render_all(elsewhere)
+    assert contents(elsewhere) == first
+
+
+def test_an_up_to_date_file_is_not_touched(session, tmp_path):
+    paths = render.render_all(tmp_path)
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert render.render_all(tmp_path) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_a_plot_drawn_anew_has_the_same_bytes_and_no_date():
+    svg = plots.draw_ladder(factory.ladder())
+    assert plots.draw_ladder(factory.ladder()) == svg
+    assert not re.search(r"20\d\d-\d\d-\d\d|dc:date|\.local|/home", svg)
+    assert plots.draw_ladder(factory.ladder(hmean=0.3)) != svg
+
+
+def test_rendering_starts_without_torch_and_without_matplotlib():
+    code = (
+        "import sys, agent_tools.handbook.check, agent_tools.handbook.render;"
+        "heavy = {'torch', 'mcp', 'ocr', 'matplotlib', 'agent_tools.measure', 'agent_tools.workspace'};"
+        "bad = heavy & set(sys.modules);"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[3])
+
+
+# --- findings ----------------------------------------------------------------------------------------------------
+
+
+def test_findings_of_a_ladder_have_every_section_in_order(session, tmp_path):
+    render.render_session(tmp_path, session)
+    text = findings_of(session).read_text()
+    headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
+    assert headings == [
+        *("# Main ladder - findings", "## Executive summary", "## Implementation", "## Benchmark"),
+        *("### Test configuration", "### Comparison", "### Analysis", "## Lessons", "## Next steps"),
+    ]
+    notes = [block.name for block in parse_document(text, "").blocks if block.kind == "notes"]
+    assert notes == ["key-changes", "analysis", "lessons", "next-steps"]
+    for words in ("**Attempted:**", "**Before and after:**", "**Recommendation: keep.**", "`configs/base.yaml`"):
+        assert words in text
+    assert "`preset: naive -> base`" in text
+    assert "](main-3fa9c1-ladder.svg)" in text
+    assert (session / "main-3fa9c1-ladder.svg").is_file()
+
+
+def test_every_rung_of_the_record_stands_in_the_table_with_its_interval_and_the_records_id(session, tmp_path):
+    render.render_session(tmp_path, session)
+    rows = [line for line in findings_of(session).read_text().split("\n") if "cold_seconds" in line]
+    record = factory.ladder()
+    assert record.benchmark is not None
+    assert len(rows) == len(record.benchmark.summaries)
+    for row, summary in zip(rows, record.benchmark.summaries, strict=True):
+        assert f"| {summary.warm_seconds:.2f} |" in row
+        interval = f"({summary.ratio_low:.2f}x to {summary.ratio_high:.2f}x)"
+        assert f"{summary.ratio_to_first:.2f}x {interval}" in row
+        assert record.id in row
+
+
+def test_train_evaluate_and_profile_records_get_the_same_shorter_frame(session, tmp_path):
+    render.render_session(tmp_path, session)
+    for record_id in ("aa11bb", "bb22cc", "77aa88"):
+        text = findings_of(session, record_id).read_text()
+        for section in ("Executive summary", "Implementation", "Measurement", "Lessons", "Next steps"):
+            assert f"\n## {section}\n" in text
+    assert "share!decode!*" in findings_of(session, "77aa88").read_text()
+    assert not list(session.glob("*010101*")), "a reported figure is no run: it has no findings"
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({}, "keep"),
+        ({"rounds": 2}, "iterate"),
+        ({"parity": "worse"}, "revert"),
+        ({"parity": "worse", "rounds": 2}, "revert"),
+        ({"hmean": 0.31}, "iterate"),
+        ({"speed": 1 / 4.942, "interval": (0.99, 1.01)}, "revert"),
+        ({"speed": 1 / 4.942, "interval": (0.9, 1.1)}, "iterate"),
+        ({"speed": 0.1, "interval": (0.9, 1.1)}, "revert"),
+    ],
+)
+def test_the_recommendation_weighs_accuracy_before_time(changes, advice):
+    assert findings.recommend(factory.ladder(**changes)).advice == advice
+
+
+def test_fewer_than_six_rounds_are_labelled_descriptive(tmp_path):
+    text = render_ladder(tmp_path, rounds=2)
+    assert "> **Descriptive.**" in text
+    assert "x; descriptive);" in text
+    assert "Recommendation: iterate" in text
+
+
+def test_an_hmean_below_one_half_is_no_parity_evidence_whatever_the_record_says(tmp_path):
+    text = render_ladder(tmp_path, hmean=0.31, parity="equal")
+    assert text.count("| no parity evidence |") == len(factory.RUNGS)
+    assert "| equal |" not in text
+    assert "Recommendation: keep" not in text
+
+
+HOSTILE = [
+    "48 receipts | 3.5x faster",
+    "<!-- END generated:title --> 99x",
+    "[id](records/other.json#/a:b) `x` *y*",
+    "line\nbreak\r\n# heading",
+    "{{ 7 * 7 }}",
+    "``",
+    "9.99x",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_in_a_record_can_neither_break_the_page_nor_pass_for_a_number(tmp_path, text):
+    rendered = render_ladder(tmp_path, title=text, command=[text], environment={text: text})
+    headings = re.findall(r"^#+ .*$", rendered, re.MULTILINE)
+    assert len(headings) == 9
+    assert headings[0].endswith(" - findings")
+    assert text != "{{ 7 * 7 }}" or "`{{ 7 * 7 }}`" in rendered
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_any_title_and_any_stage_name_gives_a_page_that_passes_the_check(tmp_path, text):
+    folder = tmp_path / "logs/2026-11-21_any"
+    shutil.rmtree(folder, ignore_errors=True)
+    profile = factory.profiled().model_copy(update={"title": text, "stages": {text: 1.0, "model": 2.5}})
+    factory.store(folder / "records", profile)
+    render.render_session(tmp_path, folder)
+    assert check_documents(tmp_path, [folder]) == []
+
+
+def test_a_long_run_shows_its_ends_and_its_best_epoch_and_says_what_shows_the_rest(tmp_path):
+    folder = tmp_path / "logs/2026-11-21_long"
+    run = factory.run_file("evaluate", 40)
+    best = run.epochs[17].model_copy(update={"metrics": {"icdar_hmean": 0.913, "cleval_hmean": 0.9}})
+    run = run.model_copy(update={"epochs": [*run.epochs[:17], best, *run.epochs[18:]]})
+    factory.store(folder / "records", factory.trained(kind="evaluate", run=run))
+    render.render_session(tmp_path, folder)
+    text = findings_of(folder, "aa11bb").read_text()
+    assert len(re.findall(r"^\| \d+ \| val", text, re.MULTILINE)) == findings.EPOCH_ROWS + 1
+    assert "Best ICDAR hmean:** 0.913 in epoch 17" in text
+    assert "record show 20261121T190000Z-train-aa11bb" in text
+
+
+def test_only_the_asked_records_are_rendered_and_an_unknown_one_is_named(session, tmp_path):
+    paths = render.render_documents(
+        tmp_path,
+        records_folder=session / "records",
+        output_folder=session,
+        record_ids=["20261121T193000Z-profile-77aa88"],
+    )
+    assert [path.name for path in paths] == ["stages-of-a-validation-epoch-77aa88-findings.md"]
+    with pytest.raises(DocumentError, match="There is no record 2026-nothing in logs/2026-11-21_main-job/records"):
+        render.render_documents(
+            tmp_path, records_folder=session / "records", output_folder=session, record_ids=["2026-nothing"]
+        )
+
+
+# --- nothing is written over ---------------------------------------------------------------------------------------
+
+
+def test_a_digit_changed_by_hand_stops_the_render_and_no_file_is_written(session, tmp_path):
+    render.render_all(tmp_path)
+    ladder = findings_of(session)
+    ladder.write_text(ladder.read_text().replace("| 14.20 |", "| 14.10 |"))
+    # something else that a render would write
+    factory.store(session / "records", factory.trained("20261121T210000Z-train-cc33dd"))
+    before = contents(tmp_path)
+    with pytest.raises(DocumentError, match=r"main-3fa9c1-findings.md: block generated:benchmark was edited by hand"):
+        render.render_all(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_file_that_is_not_ours_is_left_alone(session, tmp_path):
+    mine = session / "main-3fa9c1-findings.md"
+    mine.write_text("# My own findings\n")
+    with pytest.raises(DocumentError, match=r"main-3fa9c1-findings\.md is not owned"):
+        render.render_session(tmp_path, session)
+    assert contents(session).keys() == {
+        "main-3fa9c1-findings.md", *(f"records/{path.name}" for path in (session / "records").iterdir())
+    }  # fmt: skip
+    assert mine.read_text() == "# My own findings\n"
+
+
+def test_notes_stay_byte_for_byte_while_the_rest_is_rendered_again(session, tmp_path):
+    render.render_all(tmp_path)
+    path = findings_of(session)
+    words = "\r\nIt helped – 3×.\r\n\ttrailing  \n\n"
+    old = parse_document(path.read_text(), "").block("notes", "analysis")
+    assert old is not None
+    path.write_bytes(path.read_text().replace(old.body, words).encode())
+    assert check_documents(tmp_path) == []
+    render.render_all(tmp_path)
+    new = parse_document(blocks.read_text(path), "").block("notes", "analysis")
+    assert new is not None
+    assert new.body == words
+    assert new.attributes["inputs"].startswith("sha256:")
+
+
+def test_a_corrupt_record_is_named_and_stops_the_render(session, tmp_path):
+    (session / "records/20261121T220000Z-train-000000.json").write_text('{"id": ')
+    with pytest.raises(RecordError, match=r"20261121T220000Z-train-000000\.json is not valid JSON"):
+        render.render_all(tmp_path)
+    assert not list(session.glob("*.md"))
+
+
+def test_a_page_that_is_not_utf8_is_named(session, tmp_path):
+    (session / "main-3fa9c1-findings.md").write_bytes(b"<!-- OWNED document=findings \xff")
+    with pytest.raises(DocumentError, match=r"main-3fa9c1-findings.md is not UTF-8 \(byte 29 is 0xff\)"):
+        render.render_session(tmp_path, session)
+
+
+def test_a_folder_outside_the_repository_is_refused(session, tmp_path):
+    with pytest.raises(DocumentError, match="outside the repository"):
+        render.render_documents(tmp_path, records_folder=session / "records", output_folder=tmp_path.parent / "else")
+
+
+# --- the state page ------------------------------------------------------------------------------------------------
+
+
+def test_the_state_page_of_an_empty_project_says_so(tmp_path):
+    render.render_state(tmp_path)
+    text = page(tmp_path)
+    assert "never; there is no record yet" in text
+    assert "Nothing has been measured here yet." in text
+    assert text.count("The plan ledger is empty") == 4
+    assert check_documents(tmp_path) == []
+
+
+def test_a_state_page_rendered_into_a_folder_that_did_not_exist_is_fresh(tmp_path):
+    session = tmp_path / "logs/2026-11-21_x"
+    factory.store(session / "records", factory.ladder())
+    render.render_all(tmp_path)
+    assert check_documents(tmp_path) == []
+
+
+def test_the_state_page_takes_its_date_from_the_newest_record(session, tmp_path):
+    render.render_state(tmp_path)
+    assert "**Updated:** 2026-11-21 20:23 UTC, the end of the newest record used ([3fa9c1](" in page(tmp_path)
+
+
+def test_the_state_page_compares_the_newest_ladder_with_the_target(session, tmp_path):
+    render.render_state(tmp_path)
+    (row,) = [line for line in page(tmp_path).split("\n") if "| speed-up |" in line]
+    assert "| 1.00x | 4.94x (4.84x to 5.09x) |" in row
+    assert "| 5.00x | -0.06x, not reached |" in row
+    factory.store(session / "records", factory.ladder("20261123T200000Z-benchmark-abcdef", days=2, speed=1.2))
+    render.render_state(tmp_path)
+    (row,) = [line for line in page(tmp_path).split("\n") if "| speed-up |" in line]
+    assert "| 5.00x | +0.93x, reached |" in row
+    assert "abcdef" in row
+    assert "3fa9c1" not in row
+
+
+def test_a_smaller_time_reaches_a_target_in_seconds(session, tmp_path):
+    factory.target(tmp_path, "warm_seconds", 3.0)
+    render.render_state(tmp_path)
+    (row,) = [line for line in page(tmp_path).split("\n") if "| warm epoch, s |" in line]
+    assert "| 3.00 | -0.13, reached |" in row
+
+
+def test_machines_are_kept_apart_and_the_newest_stands_first(session, tmp_path):
+    other = factory.machine("ffff00001111", "AMD EPYC 9R14")
+    factory.store(session / "records", factory.ladder("20261125T000000Z-benchmark-eeeeee", days=4, machine=other))
+    render.render_state(tmp_path)
+    titles = re.findall(r"^### (.*)$", page(tmp_path), re.MULTILINE)
+    assert titles == ["AMD EPYC 9R14", "Intel(R) Xeon(R) 8481C @ 2.70GHz", "Reported figures"]
+
+
+def test_a_reported_figure_is_marked_and_is_no_baseline(session, tmp_path):
+    render.render_state(tmp_path)
+    (row,) = [line for line in page(tmp_path).split("\n") if "158.9" in line]
+    assert "reported, not measured here" in row
+
+
+def test_the_ledger_is_sorted_by_what_is_to_be_done(session, tmp_path):
+    factory.plan(tmp_path, "buckets", "planned", more="priority: 1\n")
+    render.render_state(tmp_path)
+    text = page(tmp_path)
+    parts = dict(
+        zip(
+            re.findall(r"^## (.*)$", text, re.MULTILINE),
+            re.split(r"^## .*$", text, flags=re.MULTILINE)[1:],
+            strict=True,
+        )
+    )
+    assert "**prenormalise** (reverted)" in parts["Completed"]
+    assert "expected gain `1.3x`, a guess" in parts["In progress"]
+    assert "**orientation**" in parts["Known issues"]
+    assert parts["Next session priority"].index("**buckets**") < parts["Next session priority"].index("**dali**")
+
+
+def test_a_demo_folder_stands_alone(tmp_path):
+    demo = tmp_path / "outputs/demo"
+    factory.store(demo / "records", factory.ladder(rounds=2, name="demo"))
+    paths = render.render_demo(tmp_path, demo)
+    assert [path.relative_to(demo).as_posix() for path in paths] == [
+        "demo-3fa9c1-findings.md", "demo-3fa9c1-ladder.svg", "99_current_state.md"
+    ]  # fmt: skip
+    assert "(descriptive)" in paths[2].read_text()
+    assert check_documents(tmp_path, ["outputs/demo"]) == []
+    assert not (tmp_path / "docs").exists()

@@ -1,0 +1,79 @@
+"""Bounded processes: every way out ends the whole tree."""
+
+import os
+import sys
+import time
+
+import anyio
+import pytest
+
+from agent_tools.jobs import processes
+from agent_tools.jobs.processes import Finished, ProcessError, run_bounded
+
+LEAVE = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)"
+STRAGGLER = f"import subprocess, sys; {LEAVE}"
+
+
+def run(tmp_path, code: str, seconds: float = 20, cap: int = 10_000, marker: str = "x") -> Finished:
+    async def call() -> Finished:
+        return await run_bounded(
+            [sys.executable, "-c", code],
+            folder=tmp_path,
+            environment={"PATH": os.environ["PATH"], "TEST_MARKER": marker},
+            seconds=seconds,
+            output_cap=cap,
+        )
+
+    return anyio.run(call)
+
+
+def test_output_errors_and_exit_code_come_back(tmp_path):
+    finished = run(tmp_path, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)")
+    assert (finished.output, finished.errors, finished.exit_code) == (b"out\n", b"err\n", 3)
+    assert not finished.timed_out
+    assert not finished.truncated
+
+
+def test_the_time_limit_ends_the_whole_tree(tmp_path):
+    started = time.monotonic()
+    finished = run(tmp_path, STRAGGLER + "; import time; time.sleep(300)", seconds=1.0, marker="limit")
+    assert finished.timed_out
+    assert time.monotonic() - started < 4
+    assert processes.marked("TEST_MARKER", "limit") == []
+
+
+def test_the_output_cap_ends_an_endless_printer(tmp_path):
+    finished = run(tmp_path, "while True: print('x' * 1000)", cap=5000)
+    assert finished.truncated
+    assert len(finished.output) == 5000
+
+
+def test_a_program_that_leaves_a_process_holding_its_output_does_not_hang_the_call(tmp_path):
+    started = time.monotonic()
+    finished = run(tmp_path, STRAGGLER + "; print('done')", marker="holder")
+    assert finished.output == b"done\n"
+    assert time.monotonic() - started < 5
+    assert processes.marked("TEST_MARKER", "holder") == []
+
+
+def test_a_cancelled_call_leaves_no_process(tmp_path):
+    async def vanish() -> None:
+        with anyio.move_on_after(0.8):
+            await run_bounded(
+                [sys.executable, "-c", STRAGGLER + "; import time; time.sleep(300)"],
+                folder=tmp_path,
+                environment={"PATH": os.environ["PATH"], "TEST_MARKER": "vanish"},
+                seconds=60,
+                output_cap=1000,
+            )
+
+    anyio.run(vanish)
+    assert processes.marked("TEST_MARKER", "vanish") == []
+
+
+def test_a_missing_program_is_a_sentence(tmp_path):
+    async def call() -> Finished:
+        return await run_bounded(["no-such-program"], folder=tmp_path, environment={}, seconds=1, output_cap=10)
+
+    with pytest.raises(ProcessError, match="no-such-program cannot be started"):
+        anyio.run(call)

@@ -1,0 +1,196 @@
+"""The ladder: fresh processes in a stored random order, nothing measured is lost, nothing unlike is compared."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent_tools.measure.ladder import (
+    cold_seconds,
+    partial_samples,
+    random_orders,
+    run_ladder,
+    subset_annotations,
+)
+from agent_tools.measure.rungs import LADDERS, LadderError, Rung, ladder_arms
+from agent_tools.measure.statistics import summaries
+from agent_tools.measure.trainer import TrainerCancelled
+from agent_tools.records.fingerprints import file_sha256
+from agent_tools.records.store import RecordStore
+from tests.agent_tools.measure.standin import build_repository
+from tests.agent_tools.records.build import epoch
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return build_repository(tmp_path)
+
+
+def test_the_rungs_are_those_of_the_plan_in_their_order() -> None:
+    assert [rung.name for rung in LADDERS["main"]] == [
+        "naive",
+        "turbojpeg",
+        "image_cache",
+        "own_warp_uint8",
+        "metric_only",
+        "vectorised_tails",
+        "channels_last",
+        "bf16",
+        "allocator",
+        "tensor_cache",
+    ]
+    assert [rung.name for rung in LADDERS["demo"]] == [
+        "naive",
+        "image_cache",
+        "channels_last_bf16",
+        "allocator",
+        "tensor_cache",
+    ]
+
+
+@pytest.mark.parametrize("name", list(LADDERS))
+def test_each_arm_keeps_what_was_switched_on_before_and_sets_no_key_twice(name: str) -> None:
+    arms = ladder_arms(name)
+    for before, after in itertools.pairwise(arms):
+        assert len(after.overrides) > len(before.overrides)
+        keys = [override.partition("=")[0] for override in after.overrides]
+        assert len(keys) == len(set(keys))
+        assert {item.partition("=")[0] for item in before.overrides} <= set(keys)
+
+
+def test_an_unknown_ladder_names_the_nearest() -> None:
+    with pytest.raises(LadderError, match="nearest: main"):
+        ladder_arms("mian")
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(0, 12), st.integers())
+def test_each_round_runs_every_arm_once_in_an_order_that_the_seed_repeats(arms: int, rounds: int, seed: int) -> None:
+    names = [f"a{number}" for number in range(arms)]
+    orders = random_orders(names, rounds, seed)
+    assert [sorted(order) for order in orders] == [names] * rounds
+    assert orders == random_orders(names, rounds, seed)
+
+
+def test_no_arm_has_a_favoured_position() -> None:
+    first = Counter(order[0] for order in random_orders("abcd", 4000, 0))
+    assert all(900 < first[name] < 1100 for name in "abcd")
+
+
+def test_the_subset_is_the_first_names_by_sort(data: Path, tmp_path: Path) -> None:
+    target = tmp_path / "subset.json"
+    assert subset_annotations(data, "val", 2, target) == ["00.jpg", "01.jpg"]
+    assert list(json.loads(target.read_text())["images"]) == ["00.jpg", "01.jpg"]
+    assert len(subset_annotations(data, "val", 99, target)) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [("{", "own format"), ("[]", "own format"), ('{"images": {}}', "names no images")]
+)
+def test_annotations_that_cannot_be_cut_are_refused(data: Path, tmp_path: Path, content: str, why: str) -> None:
+    with pytest.raises(LadderError, match=r"splits there: val"):
+        subset_annotations(data, "test", 2, tmp_path / "x.json")
+    (data / "jsons" / "val.json").write_text(content)
+    with pytest.raises(LadderError, match=why):
+        subset_annotations(data, "val", 2, tmp_path / "x.json")
+
+
+def test_a_ladder_leaves_a_record_with_every_sample_and_no_cache(data: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "tiny model.ckpt"
+    checkpoint.write_bytes(b"weights")
+    steps: list[tuple[int, int, str]] = []
+    record = run_ladder(
+        tmp_path,
+        "demo",
+        data=data,
+        images=4,
+        size=(320, 256),
+        rounds=2,
+        checkpoint=checkpoint,
+        seed=7,
+        overrides=["batch_size=2"],
+        progress=lambda *step: steps.append(step),
+        session="night",
+    )
+    assert RecordStore(tmp_path).load(record.id) == record
+    benchmark = record.benchmark
+    assert benchmark is not None
+    assert benchmark.protocol.order == random_orders([arm.name for arm in benchmark.arms], 2, 7)
+    assert benchmark.protocol.descriptive
+    assert [[s.arm for s in benchmark.samples if s.round == r] for r in (0, 1)] == benchmark.protocol.order
+    assert benchmark.checkpoint_sha256 == file_sha256(checkpoint)
+    assert benchmark.summaries == summaries(benchmark.samples, benchmark.arms, 0.005)
+    assert [row.parity for row in benchmark.summaries] == ["equal"] * 5
+    assert benchmark.arms[0].decoder == "turbojpeg 2.1.5"
+    assert record.dataset is not None
+    assert record.dataset.images == 4
+    assert str(tmp_path) not in record.model_dump_json()
+    assert "image_size=[320,256]" in record.overrides
+    folder = tmp_path / "outputs" / "ladders" / record.id
+    assert list((folder / "cache").iterdir()) == []
+    assert partial_samples(tmp_path, record.id) == benchmark.samples
+    assert [step[:2] for step in steps] == [(done, 10) for done in range(11)]
+    assert steps[-1][2].endswith("about 0 s left")
+
+
+def test_a_failing_arm_keeps_the_samples_taken_before_and_shows_its_log(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rungs = LADDERS["demo"]
+    broken = Rung("broken", "broken", ("standin.fail=yes",), "it fails")
+    monkeypatch.setitem(LADDERS, "demo", (*rungs[:2], broken))
+    with pytest.raises(LadderError, match=r"Arm broken(.|\n)*samples\.json(.|\n)*the batch is on fire") as caught:
+        run_ladder(tmp_path, "demo", data=data, rounds=3, seed=3)
+    folder = next((tmp_path / "outputs" / "ladders").iterdir())
+    assert folder.name in str(caught.value)
+    assert len(partial_samples(tmp_path, folder.name)) > 0
+    assert RecordStore(tmp_path).list().total == 0
+
+
+@pytest.mark.parametrize(
+    ("switch", "why"),
+    [("standin.hash=other", "saw other data"), ("standin.weights=other", "loaded weights with hash other")],
+)
+def test_an_arm_that_saw_other_data_or_weights_is_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, switch: str, why: str
+) -> None:
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.write_bytes(b"weights")
+    odd = Rung("odd", "odd", (switch,), "unlike the first")
+    monkeypatch.setitem(LADDERS, "demo", (LADDERS["demo"][0], odd))
+    with pytest.raises(LadderError, match=why):
+        run_ladder(tmp_path, "demo", data=data, rounds=2, checkpoint=checkpoint)
+
+
+def test_a_cancelled_ladder_says_so(data: Path, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(TrainerCancelled):
+        run_ladder(tmp_path, "demo", data=data, cancel=cancel)
+
+
+def test_unusable_arguments_are_refused_before_anything_runs(data: Path, tmp_path: Path) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"rounds": 0}, "rounds is 0"),
+        ({"passes": 1}, "passes is 1"),
+        ({"images": 0}, "images is 0"),
+        ({"checkpoint": data / "jsons" / "vall.json"}, r"nearest file there is val\.json"),
+        ({"data": tmp_path / "nowhere"}, r"There is no jsons/val\.json"),
+    ]
+    for changes, why in cases:
+        with pytest.raises(LadderError, match=why):
+            run_ladder(tmp_path, "demo", **({"data": data} | changes))
+    assert not list((tmp_path / "outputs").glob("ladders/*/runs"))
+
+
+def test_a_cold_epoch_counts_the_filling_of_caches_but_not_the_model() -> None:
+    setup = {"imports": 3.0, "model": 5.0, "preload_images": 0.5, "cache_open": 0.25}
+    assert cold_seconds(epoch(0, seconds=2.0), setup) == 2.75

@@ -1,0 +1,98 @@
+"""The command line: the same tools under the same names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agent_tools.catalog import CATALOG
+from agent_tools.cli import build_app
+from agent_tools.jobs.local import RESULT_VARIABLE
+from tests.agent_tools.workspace.conftest import run_git
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    run_git(tmp_path, "init", "-q", "-b", "main")
+    (tmp_path / "a.txt").write_text("one\n")
+    run_git(tmp_path, "add", ".")
+    run_git(tmp_path, "commit", "-q", "-m", "first")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(build_app(), ["--root", str(folder), *arguments])
+    assert result.exit_code == code, (result.output, result.exception)
+    return result.stdout
+
+
+def last_json(output: str) -> dict:
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.mark.parametrize("tool", CATALOG, ids=lambda tool: tool.name)
+def test_every_tool_is_a_command_with_help_and_json(tmp_path, tool):
+    output = run(tmp_path, *filter(None, (tool.noun, tool.verb)), "--help")
+    assert "--json" in output
+
+
+def test_json_is_one_object_on_the_last_line(repository):
+    answer = last_json(run(repository, "git", "log", "--json"))
+    assert answer["commits"][0]["subject"] == "first"
+
+
+def test_without_json_people_read_all_of_it(repository):
+    (repository / "a.txt").write_text("two\n")
+    output = run(repository, "git", "diff")
+    assert "work tree against HEAD: 1 files" in output
+    assert "-one\n+two" in output
+
+
+def test_lists_are_words_and_the_rest_are_options(repository):
+    (repository / "a.txt").write_text("two\n")
+    (repository / "b.txt").write_text("b\n")
+    run_git(repository, "add", ".")
+    answer = last_json(run(repository, "git", "diff", "a.txt", "--response-format", "concise", "--json"))
+    assert answer["files"] == ["1 1 a.txt"]
+
+
+def test_an_error_is_a_sentence_on_stderr_an_exit_code_and_with_json_an_object(repository):
+    result = CliRunner().invoke(build_app(), ["--root", str(repository), "record", "show", "nope", "--json"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: There is no record 'nope'")
+    assert "There is no record 'nope'" in last_json(result.stdout)["error"]
+
+
+def test_values_out_of_range_are_refused_as_on_the_server(repository):
+    assert "limit is 0" in last_json(run(repository, "git", "log", "--limit", "0", "--json", code=1))["error"]
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path):
+    assert "is not a folder" in last_json(run(tmp_path / "missing", "git", "log", "--json", code=1))["error"]
+
+
+def test_failing_tests_make_the_command_fail(repository):
+    (repository / "test_x.py").write_text("def test_x(): assert False\n")
+    assert last_json(run(repository, "test", "run", "test_x.py", "--json", code=1))["failed"] == 1
+
+
+def test_in_a_job_the_result_is_left_for_whoever_asks(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv(RESULT_VARIABLE, str(tmp_path / "result.json"))
+    run(repository, "git", "status")
+    assert json.loads((tmp_path / "result.json").read_text())["branch"] == "main"
+    assert RESULT_VARIABLE not in os.environ
+
+
+def test_a_command_does_not_wait_for_the_servers_library(repository):
+    code = (
+        "import sys; from agent_tools.cli import build_app\n"
+        "from typer.testing import CliRunner\n"
+        f"CliRunner().invoke(build_app(), ['--root', {str(repository)!r}, 'record', 'list'])\n"
+        "print([name for name in ('mcp', 'torch', 'matplotlib', 'scipy', 'duckdb') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

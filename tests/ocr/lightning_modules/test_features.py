@@ -1,0 +1,83 @@
+"""The feature check notices what a configuration asked for and did not get."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocr.inference import evaluate
+from ocr.lightning_modules.features import FeatureError
+from ocr.utils import cache_manager
+from ocr.utils.cache_manager import CachedItem, CacheTier
+
+
+def overrides(root: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "model=tiny",
+        "image_size=[64,64]",
+        "dataloaders.num_workers=0",
+        "trainer.enable_progress_bar=false",
+        f"dataset_base_path={root}/",
+        f"output_dir={out}",
+        f"cache_dir={out}/cache",
+        "run_id=run",
+        "passes=2",
+        *more,
+    ]
+
+
+def rows(out: Path) -> dict[str, dict[str, Any]]:
+    run = json.loads((out / "run/run.json").read_text())
+    return {row["feature"]: row for row in run["features"]}
+
+
+def test_everything_that_was_asked_for_passes_on_a_healthy_run(synthetic_receipts: Path, tmp_path: Path) -> None:
+    evaluate(overrides(synthetic_receipts, tmp_path))
+    for name, row in rows(tmp_path).items():
+        assert row["status"] in {"pass", "n/a"} or name in {"load_maps", "epoch ratio", "use_turbojpeg"}, row
+
+
+def test_a_tensor_cache_that_never_hits_stops_the_run_and_keeps_its_figures(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(tier: CacheTier, slot: int) -> CachedItem | None:
+        del tier, slot
+        return None
+
+    monkeypatch.setattr(cache_manager.CacheTier, "get", never)
+    with pytest.raises(FeatureError, match=r"cache hits: expected all accesses, seen 0/5 hits.*features\.strict=false"):
+        evaluate(overrides(synthetic_receipts, tmp_path))
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["status"] == "failed"
+    assert len(run["epochs"]) == 2
+
+
+def test_strict_off_reports_the_inactive_feature_and_goes_on(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_manager.CacheTier, "get", lambda tier, slot: None)
+    evaluate(overrides(synthetic_receipts, tmp_path, "features.strict=false"))
+    assert rows(tmp_path)["cache hits"]["status"] == "fail"
+
+
+def test_a_cache_folder_that_cannot_be_used_is_declined_with_the_reason(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    evaluate(overrides(synthetic_receipts, tmp_path))
+    declined = rows(tmp_path)["cache_transformed_tensors"]
+    assert declined["status"] == "declined"
+    assert "cannot be used" in declined["reason"]
+
+
+def test_maps_are_not_built_without_a_loss_and_served_from_the_tier_with_one(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    evaluate(overrides(synthetic_receipts, tmp_path))
+    assert rows(tmp_path)["load_maps"]["reason"] == "val_loss: false"
+    evaluate(overrides(synthetic_receipts, tmp_path, "val_loss=true"))
+    assert rows(tmp_path)["load_maps"]["status"] == "pass"
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["epochs"][1]["cache"]["maps"]["hits"] == 5
+    assert run["epochs"][1]["metrics"]["loss"] == run["epochs"][0]["metrics"]["loss"]
