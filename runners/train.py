@@ -20,7 +20,7 @@ def train(config: DictConfig) -> None:
     """Fit, go back to the best weights, validate them, and leave `run.json` with everything that was seen."""
     with open_run(config, "train", HydraConfig.get().overrides.task) as run:
         run.prepare_data()
-        run.trainer.fit(run.module, datamodule=run.data)
+        run.trainer.fit(run.module, datamodule=run.data, ckpt_path=config.resume, weights_only=True)
         run.validate_best()
     sys.stdout.write(f"run: {run.folder / 'run.json'}\n")
 

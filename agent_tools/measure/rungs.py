@@ -67,13 +67,15 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
         _rung("turbojpeg", "TurboJPEG", "libjpeg-turbo decodes the same pixels in half of PIL's time."),
         IMAGE_CACHE,
         _rung(
-            "own_warp_uint8", "own warp, uint8", "One affine warp in uint8; normalising on the device moves a quarter."
+            "own_warp_uint8",
+            "own resize, uint8",
+            "One resize in uint8 with its exact matrix; normalising on the device moves a quarter.",
         ),
         _rung("metric_only", "metric-only validation", "No loss is read, so no maps and no threshold branch are made."),
         _rung(
             "vectorised_tails",
             "vectorised tails",
-            "Closed-form unclip and a gated, compiled CLEval in place of pyclipper, shapely and loops.",
+            "Closed-form unclip and a gated, vectorised CLEval in place of pyclipper, shapely and loops.",
         ),
         _rung("channels_last", "channels_last", "Convolutions read memory in the order in which it lies."),
         _rung("bf16", "bf16", "Half the bytes, and matrix units where the processor has them."),
@@ -83,6 +85,14 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
     "demo": (
         NAIVE,
         IMAGE_CACHE,
+        _rung(
+            "lean_validation",
+            "metric-only, vectorised",
+            "Only what the metric needs: uint8 input, no maps, no threshold branch, closed forms in the tails.",
+            "own_warp_uint8",
+            "metric_only",
+            "vectorised_tails",
+        ),
         _rung(
             "channels_last_bf16",
             "channels_last + bf16",

@@ -21,7 +21,7 @@ from agent_tools.workspace.root import Root
 DEMO = "outputs/demo"
 IMAGES = 20
 SIZE = 320
-WEIGHTS = "configs/model/tiny.ckpt"
+WEIGHTS = "ocr/models/pretrained/tiny-synthetic.ckpt"
 """Trained on the synthetic receipts and kept in the repository, so that parity is not measured at zero."""
 
 MODEL = ("model=tiny", "dataloaders.num_workers=0")

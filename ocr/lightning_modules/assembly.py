@@ -124,6 +124,8 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     trainer = _build_trainer(config, kind, folder, precision.used, recorder)
     run_file.device = str(trainer.strategy.root_device)
     run = Run(config, folder, data, module, trainer, recorder)
+    if config.resume:
+        read_checkpoint(Path(config.resume))
     if config.checkpoint:
         path = Path(config.checkpoint)
         load_checkpoint(module, path)
@@ -202,6 +204,15 @@ def load_checkpoint(module: OCRPLModule, path: Path) -> None:
     Raises:
         ConfigError: no such file, not a checkpoint, or made for another network or other preprocessing.
     """
+    module.load_weights(read_checkpoint(path), path.name)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint file; nothing in it is executed.
+
+    Raises:
+        ConfigError: no such file, or not a checkpoint.
+    """
     if not path.is_file():
         raise ConfigError(
             f"checkpoint {path} does not exist; give the path of a .ckpt file, such as outputs/*/checkpoints/best.ckpt"
@@ -212,7 +223,7 @@ def load_checkpoint(module: OCRPLModule, path: Path) -> None:
         raise ConfigError(f"{path} is not a checkpoint that can be read ({error}); choose another file") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ConfigError(f"{path} holds no state_dict; choose a checkpoint written by `ocr train`")
-    module.load_weights(checkpoint, path.name)
+    return checkpoint
 
 
 def _close(run: Run) -> None:

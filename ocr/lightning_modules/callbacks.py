@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from ocr.datasets.collate import Batch
@@ -29,11 +30,12 @@ class EpochRecorder(Callback):
         self._started = self._batch_ended = time.perf_counter()
         self._images = 0
         self._cache: dict[str, CacheCounts] = {}
+        self._losses: list[torch.Tensor] = []
 
     def start_phase(self) -> None:
         """Start the clock of a phase that begins now."""
         self._started = self._batch_ended = time.perf_counter()
-        self._images, self._cache = 0, {}
+        self._images, self._cache, self._losses = 0, {}, []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start a training epoch."""
@@ -68,13 +70,9 @@ class EpochRecorder(Callback):
     ) -> None:
         """Close the training epoch at its last batch: validation comes before Lightning's own end of epoch."""
         self._batch_ended = time.perf_counter()
+        self._losses.append(outputs["loss"].detach())
         if trainer.is_last_batch:
-            means = {
-                name.removeprefix("train/"): float(value)
-                for name, value in trainer.callback_metrics.items()
-                if name.startswith("train/")
-            }
-            self._record("train", trainer.current_epoch, means, {})
+            self._record("train", trainer.current_epoch, {"loss": float(torch.stack(self._losses).mean())}, {})
 
     def on_validation_batch_start(
         self,

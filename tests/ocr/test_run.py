@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from agent_tools.records.schema import RunFile
 from ocr.inference import evaluate, predict_images, score, sentence_for_errors
@@ -100,6 +101,23 @@ def test_predictions_score_as_the_evaluation_does(
     scores = score(synthetic_receipts / "jsons/val.json", output, fp_cap=100)
     for metric in ("icdar", "cleval"):
         assert scores[metric]["hmean"] == pytest.approx(run["epochs"][0]["metrics"][f"{metric}_hmean"], abs=1e-9)
+
+
+def test_a_resumed_run_goes_on_with_its_epoch_and_its_schedule(
+    trained: tuple[str, dict[str, Any], Path], synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    last = trained[2] / "checkpoints/last.ckpt"
+    before = torch.load(last, weights_only=True)
+    done = train(synthetic_receipts, tmp_path, "run_id=more", "trainer.max_epochs=3", f"resume={last}")
+    assert done.returncode == 0, done.stderr
+    after = torch.load(tmp_path / "more/checkpoints/last.ckpt", weights_only=True)
+    assert before["epoch"] == 1
+    assert after["epoch"] == 2
+    assert after["lr_schedulers"][0]["last_epoch"] == after["global_step"] == 9
+    trained_epochs = [
+        epoch for epoch in json.loads((tmp_path / "more/run.json").read_text())["epochs"] if epoch["phase"] == "train"
+    ]
+    assert [epoch["epoch"] for epoch in trained_epochs] == [2]
 
 
 def sentence(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from agent_tools.jobs import local
 from agent_tools.measure.ladder import LadderError
+from agent_tools.measure.rungs import LADDERS
 from agent_tools.measure.trainer import TrainerError
 from agent_tools.records.store import RecordError, RecordStore
 from agent_tools.results import CHARACTER_LIMIT
@@ -22,6 +23,7 @@ from agent_tools.workspace.root import Root, RootError
 from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.workspace.conftest import run_git
 
+RUNGS = len(LADDERS["demo"])
 DATA = "data/my receipts"
 
 
@@ -58,7 +60,7 @@ def test_a_ladder_in_the_foreground_leaves_record_findings_and_state_page(root):
         session="try",
         progress=lambda done, total, message: seen.append((done, total)),
     )
-    assert (seen[0], seen[-1]) == ((0, 5), (5, 5))
+    assert (seen[0], seen[-1]) == ((0, RUNGS), (RUNGS, RUNGS))
     record = RecordStore(root.path).load(measured.record_id)
     assert record.benchmark is not None
     assert record.benchmark.protocol.descriptive
@@ -73,7 +75,7 @@ def test_a_ladder_as_a_job_reports_progress_and_its_record(root):
     started = bench_run(root, "demo", DATA, images=4, rounds=1)
     report = ended(root, started.job)
     assert report.status == "finished", report.log_tail
-    assert (report.done, report.total) == (5, 5)
+    assert (report.done, report.total) == (RUNGS, RUNGS)
     shown = record_show(root, report.result["record_id"])
     assert shown.kind == "benchmark"
     assert shown.path.startswith("outputs/records/")
@@ -145,7 +147,7 @@ def test_the_demo_writes_everything_below_its_own_folder(root):
     run_git(root.path, "commit", "-q", "-m", "weights")
     said: list[str] = []
     measured = demo.run_demo(root, data=DATA, progress=lambda done, total, message: said.append(message))
-    assert len(measured.table) == 6
+    assert len(measured.table) == RUNGS + 1
     assert "descriptive" in measured.headline
     assert all(path.startswith("outputs/demo/") for path in measured.documents)
     assert "outputs/demo/99_current_state.md" in measured.documents
