@@ -255,7 +255,7 @@ def _plan(root: Path, request: _Request, command: Sequence[str] | None) -> _Plan
         seed=request.seed,
         common=_common_overrides(root, request, annotation),
         checkpoint_sha256=file_sha256(request.checkpoint) if request.checkpoint else "",
-        command=strip_private(list(command or _command(request)), root),
+        command=strip_private(list(command or _command(request, root)), root),
         started=datetime.now(UTC),
         git=public_git(root),
         machine=machine(),
@@ -292,16 +292,16 @@ def _check_request(request: _Request) -> None:
         raise LadderError(f"The checkpoint {weights} does not exist{hint}.")
 
 
-def _command(request: _Request) -> list[str]:
+def _command(request: _Request, root: Path) -> list[str]:
     height, width = request.size
     flags: dict[str, Any] = {
-        "data": request.data,
+        "data": _short(request.data, root),
         "split": request.split,
         "images": request.images,
         "size": height if height == width else f"{height}x{width}",
         "rounds": request.rounds,
         "passes": request.passes,
-        "checkpoint": request.checkpoint,
+        "checkpoint": request.checkpoint and _short(request.checkpoint, root),
         "seed": request.seed,
     }
     given = [part for flag, value in flags.items() if value is not None for part in (f"--{flag}", str(value))]
@@ -461,6 +461,7 @@ def _record(plan: _Plan, state: _State, margin: float) -> RunRecord:
     arms = [_measured_arm(arm, state.runs[arm.name]) for arm in plan.arms]
     config = clean(last.config)
     dataset = state.dataset and DatasetFingerprint.model_validate(clean(state.dataset.model_dump()))
+    changed = _tree_changes(plan)
     return RunRecord(
         id=plan.id,
         kind="benchmark",
@@ -470,7 +471,7 @@ def _record(plan: _Plan, state: _State, margin: float) -> RunRecord:
         command=plan.command,
         git=plan.git,
         machine=plan.machine,
-        environment=environment() | clean(last.environment),
+        environment=environment() | clean(last.environment) | changed,
         config=config,
         config_hash=canonical_hash(config),
         overrides=clean(plan.common),
@@ -478,7 +479,7 @@ def _record(plan: _Plan, state: _State, margin: float) -> RunRecord:
         benchmark=Benchmark(
             name=plan.name,
             arms=arms,
-            protocol=_protocol(plan),
+            protocol=_protocol(plan, tree_changed=bool(changed)),
             samples=state.samples,
             summaries=summaries(state.samples, arms, margin),
             checkpoint_sha256=plan.checkpoint_sha256,
@@ -492,11 +493,19 @@ def _measured_arm(arm: Arm, run: RunFile) -> Arm:
     return arm.model_copy(update=seen)
 
 
-def _protocol(plan: _Plan) -> Protocol:
+def _tree_changes(plan: _Plan) -> dict[str, str]:
+    after = public_git(plan.root)
+    if plan.git is None or after is None or (after.commit, after.dirty_hash) == (plan.git.commit, plan.git.dirty_hash):
+        return {}
+    # Later samples ran other code than the commit says: the figures stay, and can support no verdict.
+    return {"tree": f"changed while measuring: now at {after.commit[:12]}, {', '.join(after.changed_files) or 'clean'}"}
+
+
+def _protocol(plan: _Plan, tree_changed: bool) -> Protocol:
     return Protocol(
         rounds=len(plan.orders),
         warmup_epochs=1,
         order_seed=plan.seed,
         order=plan.orders,
-        descriptive=len(plan.orders) < PAIRS_FOR_A_VERDICT,
+        descriptive=tree_changed or len(plan.orders) < PAIRS_FOR_A_VERDICT,
     )

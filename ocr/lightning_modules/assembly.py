@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     run_file.precision = {"asked": precision.asked, "used": precision.used, "reason": precision.reason}
     run_file.environment = environment(_set_allocator(config.allocator)["used"])
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = _build_data(config, kind)
+    data = _build_data(config, kind, on_gpu)
     module: OCRPLModule = instantiate(config.model)
     recorder = EpochRecorder(run_file, folder, module)
     trainer = _build_trainer(config, kind, folder, precision.used, recorder)
@@ -134,12 +135,13 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
         if split is not None:
             run_file.datasets[name] = _fingerprint(config, name, split)
     run_file.environment["decoder"] = data.val.report.decoder
+    run_file.environment["workers"] = str(data.workers)
     run_file.setup_seconds["build"] = time.perf_counter() - started
     run_file.write(folder)
     return run
 
 
-def _build_data(config: DictConfig, kind: RunKind) -> OCRDataModule:
+def _build_data(config: DictConfig, kind: RunKind, on_gpu: bool) -> OCRDataModule:
     if "synthetic" in config and config.synthetic.root == config.dataset_base_path:
         made = config.synthetic
         ensure_dataset(Path(made.root), seed=made.seed, train=made.train, val=made.val, test=made.test)
@@ -147,7 +149,7 @@ def _build_data(config: DictConfig, kind: RunKind) -> OCRDataModule:
     train: OCRDataset | None = instantiate(config.datasets.train_dataset, targets=targets) if kind == "train" else None
     val: OCRDataset = instantiate(config.datasets.val_dataset, targets=targets if config.val_loss else None)
     loader: dict[str, Any] = OmegaConf.to_container(config.dataloaders, resolve=True)  # type: ignore[assignment]
-    return OCRDataModule(train, val, config.batch_size, LoaderConfig(**loader))
+    return OCRDataModule(train, val, config.batch_size, LoaderConfig(**loader), on_gpu)
 
 
 def _build_trainer(
@@ -160,6 +162,8 @@ def _build_trainer(
         callbacks += [
             instantiate(item, dirpath=str(folder / "checkpoints")) for item in config.callbacks.values() if item
         ]
+    # The number of workers is a measured choice (`LoaderConfig.workers`), not an oversight.
+    warnings.filterwarnings("ignore", message=".*does not have many workers which may be a bottleneck")
     trainer: pl.Trainer = instantiate(
         config.trainer,
         precision=precision,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Literal
 
 import cv2
 import pytorch_lightning as pl
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch.utils.data import DataLoader
 
 from ocr.datasets.base import OCRDataset
@@ -17,23 +18,45 @@ from ocr.datasets.schemas import ConfigError, Sample, StrictConfig
 class LoaderConfig(StrictConfig):
     """DataLoader settings. With 0 workers the settings that need workers are cleared."""
 
-    num_workers: int = Field(0, ge=0, description="worker processes per loader; 0: load in the main process")
+    num_workers: int | Literal["auto"] = Field(
+        0, description="worker processes per loader; 0: load in the main process; auto: what suits the device"
+    )
     persistent_workers: bool = Field(False, description="keep the workers between epochs")
     prefetch_factor: int | None = Field(None, ge=1, description="batches prepared ahead per worker")
     pin_memory: bool = Field(False, description="page-locked batches, for copies to a GPU")
 
-    def arguments(self) -> dict[str, Any]:
+    @field_validator("num_workers")
+    @classmethod
+    def _not_negative(cls, workers: int | str) -> int | str:
+        if isinstance(workers, int) and workers < 0:
+            raise ConfigError(f"dataloaders.num_workers={workers}; it is auto, 0 or a positive number")
+        return workers
+
+    def workers(self, on_gpu: bool) -> int:
+        """Return the number of workers; `auto` is one for each core but one beside a GPU (at most 8), else 0.
+
+        On a CPU the stages share the cores, so overlap gains nothing, and each fork of a worker makes the pages that
+        the allocator kept copy-on-write, to be faulted in again one by one.
+        """
+        if self.num_workers != "auto":
+            return self.num_workers
+        return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if on_gpu else 0
+
+    def arguments(self, on_gpu: bool) -> dict[str, Any]:
         """Return the keyword arguments for a DataLoader."""
-        if self.num_workers == 0:
+        workers = self.workers(on_gpu)
+        if workers == 0:
             return {"num_workers": 0, "pin_memory": self.pin_memory}
-        return self.model_dump()
+        return {**self.model_dump(), "num_workers": workers}
 
 
 class OCRDataModule(pl.LightningDataModule):
     """Holds the datasets and one loader each, so that persistent workers survive from epoch to epoch."""
 
-    def __init__(self, train: OCRDataset | None, val: OCRDataset, batch_size: int, loader: LoaderConfig) -> None:
-        """`train` is None where nothing is trained.
+    def __init__(
+        self, train: OCRDataset | None, val: OCRDataset, batch_size: int, loader: LoaderConfig, on_gpu: bool
+    ) -> None:
+        """`train` is None where nothing is trained; `on_gpu` decides what `num_workers: auto` means.
 
         Raises:
             ConfigError: the batch size is below 1, or a split has no image.
@@ -45,8 +68,9 @@ class OCRDataModule(pl.LightningDataModule):
             if split is not None and not len(split):
                 raise ConfigError(f"{split.config.annotation_path} names no usable image; point it to a file that does")
         self.train, self.val, self.batch_size = train, val, batch_size
+        self.workers = loader.workers(on_gpu)
         self._arguments: dict[str, Any] = {
-            **loader.arguments(),
+            **loader.arguments(on_gpu),
             "collate_fn": collate,
             "worker_init_fn": _one_thread_per_worker,
             "batch_size": batch_size,

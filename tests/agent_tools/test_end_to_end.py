@@ -12,6 +12,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
+from agent_tools.measure.rungs import LADDERS
 from tests.agent_tools.workspace.conftest import run_git
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -70,10 +71,10 @@ def test_a_benchmark_started_over_stdio_ends_as_numbers_in_a_document(root):
                 overrides=TINY,
             )
             done = await ended(client, job["job"])
-            assert done["done"] == done["total"] == 5
+            assert done["done"] == done["total"] == len(LADDERS["demo"])
             record = await ask(client, "record_show", record=done["result"]["record_id"])
             assert record["kind"] == "benchmark"
-            assert len(record["table"]) == 6
+            assert len(record["table"]) == len(LADDERS["demo"]) + 1
             documents = (await ask(client, "docs_render", records=[record["record_id"]]))["documents"]
             text = (root / next(name for name in documents if name.endswith("-findings.md"))).read_text()
             assert record["record_id"] in text
