@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ocr.datasets.annotations import (
+    AnnotationError,
     AnnotationSet,
     Predictions,
     load_annotations,
@@ -30,7 +32,7 @@ from ocr.datasets.annotations import (
 from ocr.datasets.base import OCRDataset
 from ocr.datasets.collate import collate
 from ocr.datasets.schemas import ConfigError, Sample
-from ocr.lightning_modules.assembly import load_checkpoint, open_run
+from ocr.lightning_modules.assembly import load_checkpoint, open_run, prepare_data_folder
 from ocr.lightning_modules.ocr_pl import OCRPLModule
 from ocr.lightning_modules.precision import choose_precision
 from ocr.metrics.cleval import Cleval, ClevalCounts
@@ -38,9 +40,12 @@ from ocr.metrics.icdar import IcdarCounts, icdar_counts
 from ocr.models.postprocess import Detections
 from ocr.oracle import Noise, load_oracle_images, oracle
 from ocr.utils.config_errors import explain
+from ocr.utils.errors import nearest
 from ocr.utils.image_loading import ImageLoader
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
@@ -78,6 +83,8 @@ def evaluate(overrides: Sequence[str]) -> Path:
         OCRError: the configuration or the data cannot work.
     """
     config = compose_config("evaluate", overrides)
+    if not config.checkpoint:
+        logger.warning("No checkpoint=PATH was given: the weights are random, and the scores mean nothing")
     with open_run(config, "evaluate", overrides) as run:
         run.prepare_data()
         for _ in range(config.passes):
@@ -96,6 +103,12 @@ def score(truth: Path, predictions: Path, fp_cap: int) -> dict[str, dict[str, fl
     """
     labels = load_annotations(truth)
     found = read_predictions(predictions)
+    unknown = sorted(set(found) - set(labels))
+    if unknown:
+        raise AnnotationError(
+            f"{predictions} has predictions for {len(unknown)} images that {truth} does not have, first "
+            f"{unknown[0]!r}{nearest(unknown[0], labels)}; remove them, or name the images as the truth does"
+        )
     return pooled_scores(labels, found, Cleval(fp_cap=fp_cap, implementation="vectorised"))
 
 
@@ -122,12 +135,13 @@ def _with_scores(counts: IcdarCounts | ClevalCounts) -> dict[str, float]:
 def fill_caches(overrides: Sequence[str]) -> int:
     """Fill every lazy tier that the configuration asks for, without training; return how many samples were visited."""
     config = compose_config("evaluate", overrides)
+    prepare_data_folder(config)
     targets = instantiate(config.targets)
     visited = 0
     for key in ("train_dataset", "val_dataset"):
         split: OCRDataset = instantiate(config.datasets[key], targets=targets)
         split.prepare()
-        visited += split.cache_prepare() if split.transform.deterministic else 0
+        visited += split.cache_prepare()
     return visited
 
 
@@ -151,7 +165,7 @@ def predict_images(images: Path, output: Path, overrides: Sequence[str]) -> int:
         raise ConfigError(f"--output {output} ends in {output.suffix!r}; allowed: .json, .csv")
     if not names:
         raise ConfigError(f"{images} holds no image ({', '.join(IMAGE_SUFFIXES)}); point it to a folder that does")
-    module: OCRPLModule = instantiate(config.model)
+    module: OCRPLModule = instantiate(config.model, val_loss=False)
     load_checkpoint(module, Path(config.checkpoint))
     module.eval()
     found = {path.name: _detect(module, path, config) for path in names}

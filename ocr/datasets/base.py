@@ -141,9 +141,15 @@ class OCRDataset(Dataset[Sample]):
         return sample
 
     def cache_prepare(self) -> int:
-        """Visit every sample once so that all lazy tiers are full; return how many were visited."""
+        """Visit every sample once so that all lazy tiers are full; return how many were visited.
+
+        A random transform leaves only the image tier to fill.
+        """
         for index in range(len(self)):
-            self[index]
+            if self.transform.deterministic:
+                self[index]
+            else:
+                self._decoded(self._new_sample(index))
         return len(self)
 
     def _new_sample(self, index: int) -> Sample:
@@ -221,7 +227,7 @@ class OCRDataset(Dataset[Sample]):
         for index in range(len(self)):
             # Reading a slot verifies its checksum, which touches every page: resident when this returns.
             self._decoded(self._new_sample(index))
-            self.report.preloaded += 1
+            self.report.preloaded += self._images is not None and self._images.get(index) is not None
         self.report.preload_seconds = time.perf_counter() - start
         done, total = self.report.preloaded, len(self)
         logger.info("Preloaded %d/%d images into RAM (%.1f%%)", done, total, 100 * done / max(1, total))
@@ -250,6 +256,8 @@ class OCRDataset(Dataset[Sample]):
         self.report = DatasetReport(
             len(self.names), f"sha256:{digest}", self.loader.decoder_name, dropped=bad, decode_warnings=warnings
         )
+        for name, why in bad.items():
+            logger.warning("Dropped %s (on_bad_image=drop): %s", name, why)
         if self.loader.fallback_reason:
             self.report.declined["turbojpeg"] = f"decoder fallback allowed: {self.loader.fallback_reason}"
 
@@ -280,7 +288,10 @@ class OCRDataset(Dataset[Sample]):
             self._tensors = self._tier("tensors", {**images, "transform": transform}, [length] * len(self))
         if asked.cache_maps and self.config.load_maps and self.targets is not None:
             maps = {
-                "truth": self.content_hash,
+                # The polygons as displayed: which those are depends on polygon_frame, not on the file alone.
+                "truth": [[polygon.tolist() for polygon in image] for image in self.truth],
+                "ignore": self.truth_ignore,
+                "sizes": self.sizes,
                 "transform": transform,
                 "targets": self.targets.fingerprint(),
             }
@@ -290,13 +301,16 @@ class OCRDataset(Dataset[Sample]):
         return self._tier("images", covers, [height * width * 3 for height, width in self.sizes]) if asked else None
 
     def _tier(self, name: str, covers: dict[str, Any], lengths: list[int]) -> CacheTier | None:
-        shown = {key: value for key, value in covers.items() if key not in ("images", "names")}
+        shown = {key: value for key, value in covers.items() if key in ("decoder", "transform", "targets")}
         try:
-            return CacheTier(self.config.cache_dir, name, sha256_of_json(covers), lengths, shown)
+            tier = CacheTier(self.config.cache_dir, name, sha256_of_json(covers), lengths, shown)
         except CacheError as error:
             self.report.declined[f"{name} tier"] = str(error)
             logger.warning("Going on without the %s tier: %s", name, error)
             return None
+        if not tier.writable and not tier.sealed:
+            self.report.declined[f"{name} tier"] = "cache folder is read-only"
+        return tier
 
 
 @contextmanager

@@ -85,6 +85,8 @@ class DatasetConfig(StrictConfig):
                 raise ConfigError(
                     f"{key}=true needs cache_config.{tier}=true (it is false); switch {tier} on or {key} off"
                 )
+        if self.preload_maps and not self.load_maps:
+            raise ConfigError("preload_maps=true needs load_maps=true (it is false); switch load_maps on or both off")
         return self
 
 

@@ -186,7 +186,7 @@ class NaiveTransform:
         self.size = (int(size[0]), int(size[1]))
         self._compose = A.Compose(
             [
-                A.LongestMaxSize(max_size_hw=self.size, interpolation=cv2.INTER_AREA),
+                A.LongestMaxSize(max_size_hw=self.size, interpolation=cv2.INTER_LINEAR, area_for_downscale="image"),
                 A.PadIfNeeded(*self.size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0),
                 A.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ],

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from ocr.datasets.base import OCRDataset
@@ -33,6 +34,7 @@ from ocr.lightning_modules.run_file import (
     environment,
     new_run_id,
     relative_path,
+    shareable_text,
     start_run_file,
     utc_now,
 )
@@ -53,6 +55,7 @@ class Run:
     module: OCRPLModule
     trainer: pl.Trainer
     recorder: EpochRecorder
+    allocator: dict[str, str]
 
     @property
     def file(self) -> RunFile:
@@ -78,9 +81,19 @@ class Run:
         )
         if best is None or not best.best_model_path or best.best_model_score is None:
             return
-        if float(best.best_model_score) > self.module.metrics()["icdar_hmean"]:
+        # Lightning keeps the score as float32: compare like with like.
+        if float(best.best_model_score) > float(np.float32(self.module.metrics()["icdar_hmean"])):
             load_checkpoint(self.module, Path(best.best_model_path))
+            self.recorder.weights = "best"
             self.validate()
+
+
+def prepare_data_folder(config: DictConfig) -> None:
+    """End `dataset_base_path` with a slash, and render the synthetic receipts while it is their folder."""
+    config.dataset_base_path = str(config.dataset_base_path).rstrip("/") + "/"
+    if "synthetic" in config and config.synthetic.root == config.dataset_base_path:
+        made = config.synthetic
+        ensure_dataset(Path(made.root), seed=made.seed, train=made.train, val=made.val, test=made.test)
 
 
 @contextmanager
@@ -91,7 +104,7 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
         OCRError: the configuration or the data cannot work.
         FeatureError: at the end, when a requested feature stayed inactive (`features.strict`).
     """
-    config.dataset_base_path = str(config.dataset_base_path).rstrip("/") + "/"
+    prepare_data_folder(config)
     run_id = config.run_id or new_run_id(kind)
     folder = Path(config.output_dir) / run_id
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
@@ -103,7 +116,7 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
         _close(run)
         run_file.status = "finished"
     except BaseException as error:
-        run_file.status, run_file.error = "failed", f"{type(error).__name__}: {error}"
+        run_file.status, run_file.error = "failed", shareable_text(f"{type(error).__name__}: {error}")
         raise
     finally:
         run_file.ended = utc_now()
@@ -117,16 +130,17 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     precision = choose_precision(config.trainer.precision, on_gpu)
     logger.info("Precision %s (asked %s): %s", precision.used, precision.asked, precision.reason)
     run_file.precision = {"asked": precision.asked, "used": precision.used, "reason": precision.reason}
-    run_file.environment = environment(_set_allocator(config.allocator)["used"])
+    allocator = _set_allocator(config.allocator)
+    run_file.environment = environment(allocator["used"])
     pl.seed_everything(config.seed, workers=True, verbose=False)
     data = _build_data(config, kind, on_gpu)
     module: OCRPLModule = instantiate(config.model)
     recorder = EpochRecorder(run_file, folder, module)
     trainer = _build_trainer(config, kind, folder, precision.used, recorder)
     run_file.device = str(trainer.strategy.root_device)
-    run = Run(config, folder, data, module, trainer, recorder)
+    run = Run(config, folder, data, module, trainer, recorder, allocator)
     if config.resume:
-        read_checkpoint(Path(config.resume))
+        _check_resume(module, Path(config.resume), kind)
     if config.checkpoint:
         path = Path(config.checkpoint)
         load_checkpoint(module, path)
@@ -142,9 +156,6 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
 
 
 def _build_data(config: DictConfig, kind: RunKind, on_gpu: bool) -> OCRDataModule:
-    if "synthetic" in config and config.synthetic.root == config.dataset_base_path:
-        made = config.synthetic
-        ensure_dataset(Path(made.root), seed=made.seed, train=made.train, val=made.val, test=made.test)
     targets = instantiate(config.targets)
     train: OCRDataset | None = instantiate(config.datasets.train_dataset, targets=targets) if kind == "train" else None
     val: OCRDataset = instantiate(config.datasets.val_dataset, targets=targets if config.val_loss else None)
@@ -175,12 +186,25 @@ def _build_trainer(
     return trainer
 
 
-def _check_image_size(size: Sequence[int]) -> None:
-    if len(size) != 2 or any(side < DBNet.size_multiple or side % DBNet.size_multiple for side in size):
+def _check_image_size(size: Any) -> None:
+    multiple = DBNet.size_multiple
+    sides = list(size) if isinstance(size, ListConfig) else []
+    if len(sides) != 2 or any(not isinstance(side, int) or side < multiple or side % multiple for side in sides):
         raise ConfigError(
-            f"image_size={list(size)}; it is [height, width], both positive multiples of {DBNet.size_multiple}, "
-            "for instance [640, 640]"
+            f"image_size={size}; it is [height, width], both positive multiples of {multiple}, for instance [640, 640]"
         )
+
+
+def _check_resume(module: OCRPLModule, path: Path, kind: RunKind) -> None:
+    """Refuse what cannot be gone on from: weights alone, other preprocessing, or a run that trains nothing."""
+    if kind != "train":
+        raise ConfigError(f"resume={path} goes on training; to evaluate weights give checkpoint={path}")
+    checkpoint = read_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise ConfigError(
+            f"{path} holds weights only; resume needs a last.ckpt, or give checkpoint={path} to start anew"
+        )
+    module.check_preprocessing(checkpoint, path.name)
 
 
 def _set_allocator(asked: str) -> dict[str, str]:
@@ -194,7 +218,12 @@ def _set_allocator(asked: str) -> dict[str, str]:
 def _fingerprint(config: DictConfig, name: str, split: OCRDataset) -> DatasetFingerprint:
     root = relative_path(Path(config.dataset_base_path))
     return DatasetFingerprint(
-        name=f"{Path(root).name}/{name}", root=root, images=len(split), content_hash=split.content_hash
+        name=f"{Path(root).name}/{name}",
+        root=root,
+        images=len(split),
+        content_hash=split.content_hash,
+        dropped=sorted(split.report.dropped),
+        decode_warnings=sorted(split.report.decode_warnings),
     )
 
 
@@ -235,9 +264,9 @@ def _close(run: Run) -> None:
     for item in run.trainer.checkpoint_callbacks:
         if isinstance(item, ModelCheckpoint) and item.best_model_path:
             run_file.checkpoints["best" if item.monitor else "last"] = _checkpoint(Path(item.best_model_path))
-    allocator = {"asked": config.allocator, "used": run_file.environment["allocator"], "reason": ""}
-    run_file.features = check_features(
-        run.data.val, run.module, run_file.epochs, run_file.precision, allocator, config.features.epoch_ratio
+    rows = check_features(
+        run.data.val, run.module, run_file.epochs, run_file.precision, run.allocator, config.features.epoch_ratio
     )
+    run_file.features = [row.model_copy(update={"reason": shareable_text(row.reason)}) for row in rows]
     run_file.write(run.folder)
     enforce(run_file.features, config.features.strict)

@@ -31,6 +31,7 @@ class EpochRecorder(Callback):
         self._images = 0
         self._cache: dict[str, CacheCounts] = {}
         self._losses: list[torch.Tensor] = []
+        self.weights: Literal["current", "best"] = "current"
 
     def start_phase(self) -> None:
         """Start the clock of a phase that begins now."""
@@ -70,9 +71,12 @@ class EpochRecorder(Callback):
     ) -> None:
         """Close the training epoch at its last batch: validation comes before Lightning's own end of epoch."""
         self._batch_ended = time.perf_counter()
-        self._losses.append(outputs["loss"].detach())
+        # Lightning hands out the loss divided by the batches that one step accumulates.
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches * len(batch))
         if trainer.is_last_batch:
-            self._record("train", trainer.current_epoch, {"loss": float(torch.stack(self._losses).mean())}, {})
+            self._record(
+                "train", trainer.current_epoch, {"loss": float(torch.stack(self._losses).sum()) / self._images}, {}
+            )
 
     def on_validation_batch_start(
         self,
@@ -102,7 +106,8 @@ class EpochRecorder(Callback):
         if trainer.sanity_checking:
             self.start_phase()
             return
-        epoch = sum(figures.phase == "val" for figures in self.run_file.epochs)
+        passes = sum(figures.phase == "val" for figures in self.run_file.epochs)
+        epoch = passes if self.run_file.kind == "evaluate" else trainer.current_epoch
         self._record("val", epoch, self.module.metrics(), self.module.counts())
 
     def _begin_batch(self, batch: Batch) -> None:
@@ -127,6 +132,7 @@ class EpochRecorder(Callback):
         figures = EpochFigures(
             epoch=epoch,
             phase=phase,
+            weights=self.weights,
             seconds=seconds,
             images=self._images,
             stages=self.module.clock.take(),
@@ -166,8 +172,8 @@ class CacheStatistics(Callback):
         self._hits = self._accesses = 0
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start an epoch's counts."""
-        self._announced, self._hits, self._accesses = False, 0, 0
+        """Announce the first hit of each epoch."""
+        self._announced = False
 
     def on_validation_batch_start(
         self,
@@ -186,4 +192,4 @@ class CacheStatistics(Callback):
             logger.info("[CACHE HIT] Returning cached tensor for index %d", batch.first_hit)
             self._announced = True
         if due:
-            logger.info("Tensor cache: %d hits, %d misses in this epoch", self._hits, self._accesses - self._hits)
+            logger.info("Tensor cache: %d hits, %d misses so far", self._hits, self._accesses - self._hits)

@@ -51,7 +51,7 @@ class LoaderConfig(StrictConfig):
 
 
 class OCRDataModule(pl.LightningDataModule):
-    """Holds the datasets and one loader each, so that persistent workers survive from epoch to epoch."""
+    """Holds the datasets and the loaders; persistent workers live as long as one call of fit or validate."""
 
     def __init__(
         self, train: OCRDataset | None, val: OCRDataset, batch_size: int, loader: LoaderConfig, on_gpu: bool
@@ -62,8 +62,8 @@ class OCRDataModule(pl.LightningDataModule):
             ConfigError: the batch size is below 1, or a split has no image.
         """
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"batch_size={batch_size}; it must be at least 1")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ConfigError(f"batch_size={batch_size}; it must be a whole number of at least 1")
         for split in (train, val):
             if split is not None and not len(split):
                 raise ConfigError(f"{split.config.annotation_path} names no usable image; point it to a file that does")

@@ -48,7 +48,7 @@ def check_features(
     allocator: Mapping[str, str],
     epoch_ratio: float,
 ) -> list[FeatureRow]:
-    """Return the table of a run's end, for its validation split.
+    """Return the table of a run's end, for its validation split; what had no epoch to show itself in is `n/a`.
 
     Args:
         dataset: the validation split.
@@ -65,7 +65,7 @@ def check_features(
     return [
         _row(
             ("precision", "mixed precision enabled", "dtype of the first convolution's output"),
-            precision["used"] != "32-true",
+            precision["used"] != "32-true" and bool(module.seen_dtype),
             expected_dtype,
             module.seen_dtype or "no forward",
             module.seen_dtype == expected_dtype,
@@ -80,7 +80,7 @@ def check_features(
         ),
         _row(
             ("cache_transformed_tensors", "tensor caching enabled", "accesses to the tensor tier"),
-            tiers.cache_transformed_tensors,
+            tiers.cache_transformed_tensors and bool(validations),
             "accesses > 0",
             f"{_accesses(validations, 'tensors')} accesses",
             _accesses(validations, "tensors") > 0,
@@ -90,7 +90,7 @@ def check_features(
         _ratio_row(validations, tiers.cache_transformed_tensors, epoch_ratio),
         _row(
             ("load_maps", "map tier serves targets", "accesses to the map tier"),
-            config.load_maps,
+            config.load_maps and bool(validations),
             "accesses > 0",
             f"{_accesses(validations, 'maps')} accesses",
             _accesses(validations, "maps") > 0,
@@ -109,7 +109,7 @@ def check_features(
             memory_format == "channels_last",
             "channels_last",
             module.weight_format,
-            module.weight_format == memory_format,
+            module.weight_format == "channels_last",
         ),
         _row(
             ("allocator", "the allocator keeps its pages", "mallopt's answer"),

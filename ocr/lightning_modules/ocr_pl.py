@@ -204,6 +204,23 @@ class OCRPLModule(pl.LightningModule):
         Raises:
             ConfigError: the checkpoint was made with other preprocessing, or for another network.
         """
+        self.check_preprocessing(checkpoint, source)
+        weights = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")}
+        own = {name: value for name, value in self.state_dict().items() if name.startswith("network.")}
+        different = sorted(set(weights) ^ set(own)) or [name for name in own if weights[name].shape != own[name].shape]
+        if different:
+            raise ConfigError(
+                f"{source} holds another network: {len(different)} weights differ, first {different[0]!r}; "
+                "choose the model that it was trained with (model=resnet18, model=tiny, ...)"
+            )
+        self.load_state_dict(weights)
+
+    def check_preprocessing(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Compare a checkpoint's preprocessing with this module's.
+
+        Raises:
+            ConfigError: a value differs.
+        """
         stored = checkpoint.get("preprocessing", {})
         for key, value in self.preprocessing.items():
             if key in stored and stored[key] != value:
@@ -211,15 +228,6 @@ class OCRPLModule(pl.LightningModule):
                     f"{source} was trained with {key}={stored[key]}, the configuration says {value}; "
                     f"set {key}={stored[key]} or choose another checkpoint"
                 )
-        weights = {name: value for name, value in checkpoint["state_dict"].items() if name.startswith("network.")}
-        own = {name for name in self.state_dict() if name.startswith("network.")}
-        if set(weights) != own:
-            different = sorted(set(weights) ^ own)
-            raise ConfigError(
-                f"{source} holds another network: {len(different)} weights differ, first {different[0]!r}; "
-                "choose the model that it was trained with (model=resnet18, model=tiny, ...)"
-            )
-        self.load_state_dict(weights)
 
     def _note_dtype(self, module: nn.Module, inputs: Sequence[Tensor], output: Tensor) -> None:
         if not self.seen_dtype:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -28,12 +29,17 @@ class _Part(BaseModel):
 
 
 class DatasetFingerprint(_Part):
-    """Which data a split saw; `root` is relative to the working folder, or the folder's own name."""
+    """Which data a split saw; `root` is relative to the working folder, or the folder's own name.
+
+    `dropped` names images that cannot be decoded and were left out, `decode_warnings` those that decode with a warning.
+    """
 
     name: str
     root: str
     images: int
     content_hash: str
+    dropped: list[str] = Field(default_factory=list)
+    decode_warnings: list[str] = Field(default_factory=list)
 
 
 class CacheCounts(_Part):
@@ -45,10 +51,15 @@ class CacheCounts(_Part):
 
 
 class EpochFigures(_Part):
-    """One pass over one split; `seconds` is wall clock, stages of worker processes are sums over the workers."""
+    """One pass over one split; `seconds` is wall clock, stages of worker processes are sums over the workers.
+
+    `epoch` is the training epoch, also of its validation; in an evaluation it counts the passes. `weights` is `best`
+    for the pass over the best weights after training.
+    """
 
     epoch: int
     phase: Literal["train", "val"]
+    weights: Literal["current", "best"] = "current"
     seconds: float
     images: int
     stages: dict[str, float]
@@ -148,6 +159,11 @@ def shareable(value: Any) -> Any:
         key, separator, path = value.rpartition("=")
         return f"{key}{separator}{relative_path(Path(path))}" if Path(path).is_absolute() else value
     return value
+
+
+def shareable_text(text: str) -> str:
+    """Return a message with its absolute paths made relative to the working folder, or cut to their last part."""
+    return re.sub(r"(?<![\w.])/[\w./@+-]+", lambda match: relative_path(Path(match.group().rstrip("."))), text)
 
 
 def start_run_file(kind: RunKind, run_id: str, config: dict[str, Any], overrides: list[str]) -> RunFile:

@@ -3,14 +3,16 @@
 Layout of a tier file: a fixed preamble (magic, header length, header checksum), a JSON header (tier, key, sizes, what
 the key covers), a slot table (state, checksum, offset, length, 12 numbers of the caller's choice per slot), then the
 payloads at 64-byte steps. A tier is filled lazily, slot by slot, in a `.partial` file; when every slot is full it is
-renamed to `.cache` and made read-only ("sealed"). A slot counts as full only when its state byte says so, which is
-written after payload and checksum; each process verifies a slot's checksum the first time it reads it. So a kill at any
-moment, sanity batches or a second process leave a usable cache, and a truncated, damaged or foreign file is detected,
-named and rebuilt.
+renamed to `.cache` and made read-only ("sealed"); a lock file guards making, sealing, unsealing and clearing. A slot
+counts as full only when its state byte says so, which is written after payload and checksum; each process verifies a
+slot's checksum the first time it reads it. So a kill at any moment, sanity batches or a second process leave a usable
+cache, and a truncated, damaged or foreign file is detected, named and rebuilt.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import logging
 import mmap
@@ -18,7 +20,8 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +40,8 @@ _PREAMBLE = struct.Struct("<8sIIQ")  # magic, header length, header crc32, file 
 _ALIGNMENT = 64
 _SLOT = np.dtype([("state", "u1"), ("crc", "<u4"), ("offset", "<u8"), ("length", "<u8"), ("numbers", "<f8", (12,))])
 _FULL = 1
+_TIER_FILE = re.compile(r"^(images|maps|tensors)-[0-9a-f]{20}\.(cache|partial)$")
+_TEMPORARY = re.compile(r"^(images|maps|tensors)-[0-9a-f]{20}\.tmp$")
 
 NUMBERS = 12
 """How many float64 numbers a slot keeps beside its payload (a 3x3 matrix and a size fit)."""
@@ -91,7 +96,8 @@ class CacheTier:
         Raises:
             CacheError: the folder cannot be written or has too little space; a run can go on without the tier.
         """
-        self.folder, self.tier, self.key = folder, tier, key
+        self.folder, self.tier, self._content_key = folder, tier, key
+        self.key = hashlib.sha256(f"{CACHE_SCHEMA} {tier} {key}".encode()).hexdigest()
         self._lengths = list(lengths)
         self._covers = dict(covers or {})
         self._open()
@@ -116,7 +122,7 @@ class CacheTier:
         return {
             "folder": self.folder,
             "tier": self.tier,
-            "key": self.key,
+            "key": self._content_key,
             "lengths": self._lengths,
             "covers": self._covers,
         }
@@ -134,6 +140,11 @@ class CacheTier:
         """Whether the tier is complete and read-only."""
         return self._sealed_path.exists()
 
+    @property
+    def writable(self) -> bool:
+        """Whether this process may fill slots: not where the tier is sealed or its file is read-only."""
+        return bool(self._bytes.flags.writeable)
+
     def get(self, slot: int) -> CachedItem | None:
         """Return the slot's content, or None where it is not filled or its checksum does not match."""
         row = self._table[slot]
@@ -142,7 +153,7 @@ class CacheTier:
         start = int(row["offset"])
         payload = self._bytes[start : start + int(row["length"])]
         if not self._verified[slot]:
-            if zlib.crc32(payload.data) != int(row["crc"]):
+            if zlib.crc32(payload.data, _numbers_crc(row)) != int(row["crc"]):
                 self._give_up_slot(slot)
                 return None
             self._verified[slot] = True
@@ -157,42 +168,48 @@ class CacheTier:
         Raises:
             ValueError: the parts do not have the slot's length.
         """
-        if not self._bytes.flags.writeable:
+        if not self.writable and not self._reopened(slot):
             return
         row = self._table[slot : slot + 1]
-        length, position, crc = int(row["length"][0]), int(row["offset"][0]), 0
+        length, position = int(row["length"][0]), int(row["offset"][0])
         total = sum(part.nbytes for part in parts)
         if total != length:
             raise ValueError(f"slot {slot} of the {self.tier} tier holds {length} bytes, got {total}")
+        if numbers is not None:
+            row["numbers"][0, : numbers.size] = numbers
+        crc = _numbers_crc(row[0])
         for part in parts:
             flat = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
             self._bytes[position : position + flat.size] = flat
             crc = zlib.crc32(flat.data, crc)
             position += flat.size
-        if numbers is not None:
-            row["numbers"][0, : numbers.size] = numbers
         row["crc"][0] = crc
         row["state"][0] = _FULL
         self._verified[slot] = True
         self._seal_when_complete()
 
     def _open(self) -> None:
-        self._covers.setdefault("schema", CACHE_SCHEMA)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in (self._sealed_path, self._partial_path):
-                if path.exists():
-                    problem = self._map(path)
-                    if problem is None:
-                        return
-                    logger.warning("Cache file %s is not usable (%s); it is built again", path.name, problem)
-                    path.unlink(missing_ok=True)
-            self._create()
+            with _locked(self.folder):
+                self._open_or_create()
         except OSError as error:
             raise CacheError(
                 f"the {self.tier} cache in {self.folder} cannot be used: {error.strerror or error}; "
                 f"free some space, or set cache_dir to a folder that can be written"
             ) from error
+
+    def _open_or_create(self) -> None:
+        for path in (self._sealed_path, self._partial_path):
+            if path.exists():
+                problem = self._map(path)
+                if problem is None:
+                    if path == self._sealed_path and self.full_slots < len(self):
+                        self._unseal()
+                    return
+                logger.warning("Cache file %s is not usable (%s); it is built again", path.name, problem)
+                path.unlink()
+        self._create()
 
     def _layout(self) -> tuple[bytes, int, np.ndarray, int]:
         header = json.dumps(
@@ -208,7 +225,7 @@ class CacheTier:
 
     def _create(self) -> None:
         header, table_start, table, total = self._layout()
-        temporary = self._partial_path.with_suffix(f".{os.getpid()}.tmp")
+        temporary = self._partial_path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as stream:
                 # Reserving the space now turns a full disk into an error here instead of a SIGBUS in mid-epoch.
@@ -216,10 +233,7 @@ class CacheTier:
                 stream.write(_PREAMBLE.pack(_MAGIC, len(header), zlib.crc32(header), total) + header)
                 stream.seek(table_start)
                 stream.write(table.tobytes())
-            try:
-                os.link(temporary, self._partial_path)
-            except FileExistsError:
-                logger.debug("Another process made %s first; sharing it", self._partial_path.name)
+            os.replace(temporary, self._partial_path)
         finally:
             temporary.unlink(missing_ok=True)
         problem = self._map(self._partial_path)
@@ -241,29 +255,72 @@ class CacheTier:
             return f"it has {path.stat().st_size} bytes instead of {total}"
         writable = os.access(path, os.W_OK) and path.suffix == ".partial"
         with path.open("r+b" if writable else "rb") as stream:
+            status = os.fstat(stream.fileno())
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             self._bytes = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=access), np.uint8)
+        self._identity = (status.st_dev, status.st_ino)
         end = table_start + len(self) * _SLOT.itemsize
         self._table = self._bytes[table_start:end].view(_SLOT)
         self._verified = np.zeros(len(self), bool)
         return None
 
-    def _seal_when_complete(self) -> None:
-        if self.full_slots < len(self) or self.sealed:
-            return
+    def _reopened(self, slot: int) -> bool:
+        # Another process may have unsealed the file to mend this slot; this one's mapping is still read-only.
+        if self._table["state"][slot] != _FULL:
+            with _locked(self.folder):
+                self._unseal()
+        return self.writable
+
+    def _is_ours(self, path: Path) -> bool:
+        # The folder may have been cleared and filled again by others since this process mapped its file.
         try:
-            os.replace(self._partial_path, self._sealed_path)
-            self._sealed_path.chmod(0o444)
+            status = path.stat()
         except FileNotFoundError:
-            logger.debug("Another process sealed %s", self._sealed_path.name)
+            return False
+        return (status.st_dev, status.st_ino) == self._identity
+
+    def _seal_when_complete(self) -> None:
+        if self.full_slots < len(self):
+            return
+        with _locked(self.folder):
+            if self._is_ours(self._partial_path):
+                os.replace(self._partial_path, self._sealed_path)
+                self._sealed_path.chmod(0o444)
+
+    def _unseal(self) -> None:
+        """Make a sealed file writable again; where that is not allowed it stays, with slots that miss."""
+        try:
+            if self._is_ours(self._sealed_path):
+                self._sealed_path.chmod(0o644)
+                os.replace(self._sealed_path, self._partial_path)
+            if self._is_ours(self._partial_path):
+                self._map(self._partial_path)
+        except OSError as error:
+            logger.warning("Cache file %s cannot be mended (%s)", self._sealed_path.name, error)
 
     def _give_up_slot(self, slot: int) -> None:
         logger.warning("Slot %d of cache file %s is damaged (checksum); it is filled again", slot, self.path.name)
-        if self.sealed:
-            self._sealed_path.chmod(0o644)
-            os.replace(self._sealed_path, self._partial_path)
-            self._map(self._partial_path)
-        self._table[slot : slot + 1]["state"][0] = 0
+        with _locked(self.folder):
+            if not self.writable:
+                self._unseal()
+        if self.writable:
+            self._table[slot : slot + 1]["state"][0] = 0
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: files are made, sealed, unsealed and cleared by one process at a time.
+
+    A folder that cannot be written has no transitions to guard, so there the block runs without it.
+    """
+    try:
+        stream = (folder / ".lock").open("ab")
+    except OSError:
+        yield
+        return
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _aligned(position: int) -> int:
@@ -291,8 +348,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 def tier_files(cache_dir: Path) -> list[Path]:
     """Return the tier files of a cache folder, sealed and partial, sorted by name."""
-    name = re.compile(r"^(images|maps|tensors)-[0-9a-f]{20}\.(cache|partial)$")
-    return sorted(path for path in cache_dir.glob("*-*") if name.match(path.name))
+    return sorted(path for path in cache_dir.glob("*-*") if _TIER_FILE.match(path.name))
 
 
 def inspect_tier(path: Path, depth: Literal["status", "verify"]) -> TierHealth:
@@ -312,6 +368,8 @@ def inspect_tier(path: Path, depth: Literal["status", "verify"]) -> TierHealth:
         full = int(np.count_nonzero(table["state"] == _FULL))
         if depth == "verify":
             damaged = [slot for slot, row in enumerate(table) if row["state"] == _FULL and not _intact(data, row)]
+    if problem is None and path.suffix == ".cache" and full < header["slots"]:
+        problem = f"sealed with {full} of {header['slots']} slots; the next run goes on filling it"
     return TierHealth(
         path.name, header["tier"], header["key"], header["slots"], full, size, path.suffix == ".cache", damaged, problem
     )
@@ -319,13 +377,21 @@ def inspect_tier(path: Path, depth: Literal["status", "verify"]) -> TierHealth:
 
 def _intact(data: np.ndarray, row: np.void) -> bool:
     start = int(row["offset"])
-    return zlib.crc32(data[start : start + int(row["length"])].data) == int(row["crc"])
+    return zlib.crc32(data[start : start + int(row["length"])].data, _numbers_crc(row)) == int(row["crc"])
+
+
+def _numbers_crc(row: np.void) -> int:
+    return zlib.crc32(np.ascontiguousarray(row["numbers"]).data)
 
 
 def clear_cache(cache_dir: Path) -> tuple[int, int]:
     """Delete every tier file of a cache folder; return (files, bytes) removed. Other files are left alone."""
-    files = tier_files(cache_dir)
-    size = sum(path.stat().st_size for path in files)
-    for path in files:
-        path.unlink()
+    if not cache_dir.is_dir():
+        return 0, 0
+    with _locked(cache_dir):
+        # Whoever makes a file holds the lock, so a temporary one that is seen here was left by a kill.
+        files = [*tier_files(cache_dir), *(path for path in cache_dir.glob("*.tmp") if _TEMPORARY.match(path.name))]
+        size = sum(path.stat().st_size for path in files)
+        for path in files:
+            path.unlink()
     return len(files), size

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from ocr.datasets import OCRDataset
@@ -53,6 +54,7 @@ def batches(split: OCRDataset, **loader: Any) -> list[Batch]:
     return list(DataLoader(split, batch_size=2, collate_fn=collate, **loader))  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # a machine of one core
 @pytest.mark.parametrize(
     "loader",
     [{}, {"num_workers": 2, "multiprocessing_context": "fork"}, {"num_workers": 1, "multiprocessing_context": "spawn"}],
@@ -97,26 +99,47 @@ def test_a_changed_image_label_size_or_decoder_never_meets_the_old_cache(
     root, cache = tmp_path / "data", tmp_path / "cache"
     shutil.copytree(synthetic_receipts, root)
 
-    def hits(**more: Any) -> int:
+    def hits(**more: Any) -> tuple[int, int]:
         split = dataset(root, cache, ALL_TIERS, targets=TargetBuilder(), load_maps=True, **more)
-        counts = [sample.cache for sample in (split[index] for index in range(len(split)))]
-        return sum(count.get("tensors", (0,))[0] for count in counts) + sum(
-            count.get("maps", (0,))[0] for count in counts
-        )
+        counts = [split[index].cache for index in range(len(split))]
+        return sum(count["tensors"][0] for count in counts), sum(count["maps"][0] for count in counts)
 
-    assert hits() == 0
-    assert hits() == 10
+    assert hits() == (0, 0)
+    assert hits() == (5, 5)
     labels = json.loads((root / "jsons/val.json").read_text())
     next(iter(next(iter(labels["images"].values()))["words"].values()))["points"][0][0] += 1
     (root / "jsons/val.json").write_text(json.dumps(labels))
-    assert hits() == 5  # the pixels are the same, the maps are not
-    assert hits(transform=LetterboxTransform((192, 96))) == 0
-    assert hits(loader=PillowLoader()) == 5  # another decoder: new pixels; the maps depend on the labels alone
+    assert hits() == (5, 0)  # the pixels are the same, the maps are not
+    assert hits(transform=LetterboxTransform((192, 96))) == (0, 0)
+    assert hits(loader=PillowLoader()) == (0, 5)  # another decoder: new pixels; the maps depend on the labels alone
     image = next((root / "images/val").iterdir())
     data = bytearray(image.read_bytes())
     data[-3] ^= 1
     image.write_bytes(bytes(data))
-    assert hits() == 0
+    assert hits() == (0, 5)
+
+
+def test_the_same_labels_in_another_frame_never_meet_the_old_maps(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "images/val").mkdir(parents=True)
+    (root / "jsons").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (200, 200), "white").save(root / "images/val/turned.jpg", exif=exif)
+    words = {"0001": {"points": [[10, 20], [90, 20], [90, 60], [10, 60]]}}
+    (root / "jsons/val.json").write_text(json.dumps({"images": {"turned.jpg": {"words": words}}}))
+
+    def shrink(frame: str) -> np.ndarray:
+        split = dataset(
+            root, tmp_path / "cache", ALL_TIERS, targets=TargetBuilder(), load_maps=True, polygon_frame=frame
+        )
+        maps = split[0].maps
+        assert maps is not None
+        return maps.shrink.copy()
+
+    displayed = shrink("displayed")
+    assert not np.array_equal(shrink("raw"), displayed)
+    np.testing.assert_array_equal(shrink("displayed"), displayed)
 
 
 def test_a_tensor_tier_for_a_random_transform_is_refused(synthetic_receipts: Path, tmp_path: Path) -> None:

@@ -37,4 +37,10 @@ def test_an_unknown_key_is_refused_and_the_nearest_one_named(schema: Any, key: s
 def test_preloading_without_its_tier_is_refused(key: str, tier: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key}=true needs cache_config.{tier}=true"):
         config(**{key: True})
-    assert config(**{key: True}, cache_config=CacheConfig(**{tier: True}))
+    needed = {"load_maps": True} if key == "preload_maps" else {}
+    assert config(**needed, **{key: True}, cache_config=CacheConfig(**{tier: True}))
+
+
+def test_preloading_maps_that_are_not_loaded_is_refused() -> None:
+    with pytest.raises(ConfigError, match="preload_maps=true needs load_maps=true"):
+        config(preload_maps=True, cache_config=CacheConfig(cache_maps=True))

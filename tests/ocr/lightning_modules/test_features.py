@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ocr.inference import evaluate
+from ocr.lightning_modules import assembly
 from ocr.lightning_modules.features import FeatureError
 from ocr.utils import cache_manager
 from ocr.utils.cache_manager import CachedItem, CacheTier
@@ -81,3 +82,33 @@ def test_maps_are_not_built_without_a_loss_and_served_from_the_tier_with_one(
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert run["epochs"][1]["cache"]["maps"]["hits"] == 5
     assert run["epochs"][1]["metrics"]["loss"] == run["epochs"][0]["metrics"]["loss"]
+
+
+def test_a_preload_that_stores_nothing_does_not_count_as_preloaded(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_manager.CacheTier, "get", lambda tier, slot: None)
+    evaluate(overrides(synthetic_receipts, tmp_path, "features.strict=false"))
+    assert rows(tmp_path)["preload_images"]["status"] == "fail"
+    assert rows(tmp_path)["preload_images"]["seen"] == "0/5 images"
+
+
+def test_a_run_that_validates_nothing_is_not_blamed_for_it(synthetic_receipts: Path, tmp_path: Path) -> None:
+    evaluate([word for word in overrides(synthetic_receipts, tmp_path) if word != "passes=2"] + ["passes=0"])
+    found = rows(tmp_path)
+    assert {found[name]["status"] for name in ("cache_transformed_tensors", "cache hits", "load_maps")} == {"n/a"}
+
+
+def test_an_allocator_that_cannot_be_set_is_declined_with_its_reason(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "keep_pages", lambda: "the C library has no mallopt (not glibc)")
+    evaluate(overrides(synthetic_receipts, tmp_path))
+    assert rows(tmp_path)["allocator"]["status"] == "declined"
+    assert "not glibc" in rows(tmp_path)["allocator"]["reason"]
+
+
+def test_no_absolute_path_enters_the_reasons(synthetic_receipts: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    evaluate(overrides(synthetic_receipts, tmp_path))
+    assert str(tmp_path) not in (tmp_path / "run/run.json").read_text()

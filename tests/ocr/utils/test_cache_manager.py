@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ocr.utils import cache_manager
 from ocr.utils.cache_manager import CacheError, CacheTier, clear_cache, inspect_tier, read_header, tier_files
 
 KEY = "ab" * 32
@@ -143,7 +144,9 @@ def test_a_truncated_file_is_named_and_built_again(tmp_path: Path, keep: int, ca
 
 
 def test_a_foreign_file_under_the_same_name_is_not_trusted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / f"tensors-{KEY[:20]}.cache").write_bytes(b"not a cache file" * 100)
+    path = filled(tmp_path, [10], []).path
+    path.unlink()
+    path.with_suffix(".cache").write_bytes(b"not a cache file" * 100)
     with caplog.at_level(logging.WARNING):
         tier = CacheTier(tmp_path, "tensors", KEY, [10])
     assert "not a cache file of this project" in caplog.text
@@ -164,7 +167,8 @@ def test_too_little_disk_space_is_an_error_before_anything_is_mapped(
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(CacheError, match=r"No space left on device; free some space, or set cache_dir"):
         CacheTier(tmp_path, "images", KEY, [10])
-    assert list(tmp_path.iterdir()) == []
+    assert tier_files(tmp_path) == []
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_the_way_out(tmp_path: Path) -> None:
@@ -177,4 +181,62 @@ def test_clear_removes_tier_files_and_nothing_else(tmp_path: Path) -> None:
     filled(tmp_path, [10])
     (tmp_path / "notes-abc.cache").write_text("mine")
     assert clear_cache(tmp_path)[0] == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["notes-abc.cache"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "notes-abc.cache"]
+
+
+def test_another_version_of_the_layout_never_sees_this_ones_slots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, [10, 10])
+    monkeypatch.setattr(cache_manager, "CACHE_SCHEMA", cache_manager.CACHE_SCHEMA + 1)
+    assert CacheTier(tmp_path, "tensors", KEY, [10, 10]).get(0) is None
+
+
+def test_a_damaged_matrix_is_noticed_like_a_damaged_pixel(tmp_path: Path) -> None:
+    tier = filled(tmp_path, [100, 100], [0])
+    tier._table[0:1]["numbers"][0, 0] += 1
+    assert inspect_tier(tier.path, "verify").damaged == [0]
+    assert CacheTier(tmp_path, "tensors", KEY, [100, 100]).get(0) is None
+
+
+def test_clearing_under_a_running_builder_never_seals_the_next_ones_half_empty_file(tmp_path: Path) -> None:
+    old = filled(tmp_path, [10, 10], [0])
+    clear_cache(tmp_path)
+    new = filled(tmp_path, [10, 10], [0])
+    old.put(1, [payload(1, 10)])
+    assert not new.sealed
+    new.put(1, [payload(1, 10)])
+    assert new.sealed
+    assert inspect_tier(new.path, "verify").full == 2
+
+
+def test_a_sealed_file_with_holes_is_filled_again(tmp_path: Path) -> None:
+    partial = filled(tmp_path, [10, 10], [0]).path
+    os.replace(partial, partial.with_suffix(".cache"))
+    assert "sealed with 1 of 2 slots" in str(inspect_tier(partial.with_suffix(".cache"), "status").problem)
+    tier = CacheTier(tmp_path, "tensors", KEY, [10, 10])
+    tier.put(1, [payload(1, 10)])
+    assert tier.sealed
+    assert tier.get(0) is not None
+
+
+def test_two_processes_that_meet_the_same_damaged_slot_both_go_on(tmp_path: Path) -> None:
+    path = filled(tmp_path, [500, 500]).path
+    first, second = (CacheTier(tmp_path, "tensors", KEY, [500, 500]) for _ in range(2))
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.seek(read_header(path)["file_length"] - 200)
+        stream.write(b"damaged")
+    for tier in (first, second):
+        assert tier.get(1) is None
+    second.put(1, [payload(1, 500)])
+    item = first.get(1)
+    assert item is not None
+    np.testing.assert_array_equal(item.payload, payload(1, 500))
+
+
+def test_a_temporary_file_that_a_kill_left_behind_is_cleared(tmp_path: Path) -> None:
+    left = filled(tmp_path, [10]).path.with_suffix(".tmp")
+    left.write_bytes(b"half")
+    assert clear_cache(tmp_path)[0] == 2
+    assert not left.exists()
