@@ -1,7 +1,7 @@
 """The one table of tools: what the server offers, the command line has under the same name.
 
 To add a tool: write the function (typed parameters with descriptions, a flat `ToolResult`, `WorkbenchError` for what
-can go wrong) and add its row here. A parameter called `root`, `report` or `progress` is filled in by whoever calls.
+can go wrong) and add its row here. Whoever calls fills in parameters called `root`, `report`, `progress` or `cancel`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -23,7 +24,7 @@ from agent_tools.workflows import demo, documents, jobs, measuring, records, tra
 from agent_tools.workspace import git, tests
 from agent_tools.workspace.root import Root
 
-INJECTED = ("root", "report", "progress")
+INJECTED = ("root", "report", "progress", "cancel")
 
 Surface = Literal["mcp", "cli", "hidden"]
 """`mcp`: server and command line; `cli`: command line only; `hidden`: the same, not shown in its help."""
@@ -156,7 +157,12 @@ def _nearest(names: list[str]) -> str:
 
 
 async def call(
-    tool: Tool, root: Root, arguments: Mapping[str, Any], report: Report | None = None, progress: Progress | None = None
+    tool: Tool,
+    root: Root,
+    arguments: Mapping[str, Any],
+    report: Report | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> ToolResult:
     """Check the arguments and run the tool; a function that is not async runs on a thread.
 
@@ -166,11 +172,12 @@ async def call(
         arguments: by name, as the caller gave them.
         report: takes progress inside of a call.
         progress: takes progress of work that runs in the foreground for minutes.
+        cancel: ends such work once it is set.
 
     Raises:
         WorkbenchError: anything that the caller can understand and mend.
     """
-    injected = {"root": root, "report": report, "progress": progress}
+    injected = {"root": root, "report": report, "progress": progress, "cancel": cancel}
     known = tool.signature.parameters
     given = tool.check(arguments) | {name: value for name, value in injected.items() if name in known}
     if inspect.iscoroutinefunction(tool.function):

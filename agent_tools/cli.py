@@ -10,10 +10,14 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import anyio
@@ -89,19 +93,22 @@ def _command(tool: Tool) -> Callable[..., None]:
     def run(context: typer.Context, as_json: bool, **arguments: Any) -> None:
         # First of all: it takes the job's variables out of the environment before anything is started.
         reporter = Reporter()
-        result = _or_exit(
-            lambda: anyio.run(
-                partial(
-                    call,
-                    tool,
-                    _root(context, EVERYWHERE),
-                    {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()},
-                    report=_print_report,
-                    progress=partial(_print_progress, reporter),
-                )
-            ),
-            as_json,
-        )
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}
+        with _cancelled_by_signals(tool) as cancel:
+            result = _or_exit(
+                lambda: anyio.run(
+                    partial(
+                        call,
+                        tool,
+                        _root(context, EVERYWHERE),
+                        given,
+                        report=_print_report,
+                        progress=partial(_print_progress, reporter),
+                        cancel=cancel,
+                    )
+                ),
+                as_json,
+            )
         reporter.result(result.model_dump(mode="json"))
         _print(result, as_json)
         if result.is_failure():
@@ -116,6 +123,31 @@ def _command(tool: Tool) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
     return run
+
+
+@contextmanager
+def _cancelled_by_signals(tool: Tool) -> Iterator[threading.Event | None]:
+    """Let SIGINT and SIGTERM end the work of a tool that can be cancelled; a second one ends this process at once."""
+    if "cancel" not in tool.signature.parameters or threading.current_thread() is not threading.main_thread():
+        yield None
+        return
+    cancel = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        restore()
+        cancel.set()
+
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield cancel
+    finally:
+        restore()
 
 
 _JSON = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")]

@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,17 +56,18 @@ class Git:
         "head": ("log", "-1", "--format=%h %s"),
         "branch": ("symbolic-ref", "--short", "-q", "HEAD"),
         "log": ("log", f"-{COMMITS_SHOWN + 1}", "--no-show-signature", "--format=%h %as %s"),
-        "status": ("status", "--short"),
+        "status": ("status", "--short", "--ignore-submodules=dirty"),
         "todo": ("grep", "-nIE", "(TODO|FIXME)[:(]", "--", ".", ":!logs", ":!*.lock"),
     }
     # a repository's own configuration must not start programs just because somebody reads it
-    GUARD = ("--no-pager", "-c", "core.fsmonitor=", "-c", "core.hooksPath=/dev/null", "-c", "log.showSignature=false")
+    PROGRAM_SETTING = re.compile(r"filter\..*|diff\..*\.(command|textconv)|diff\.external|gpg\..*program", re.I | re.S)
+    FIXED: ClassVar = {"core.fsmonitor": "", "core.hooksPath": os.devnull, "log.showSignature": "false"}
 
     def __init__(self) -> None:
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+        environment = self._environment(self._settings())
         self._running = {
             name: subprocess.Popen(
-                ["git", *self.GUARD, *command],
+                ["git", "--no-pager", *command],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -75,6 +76,36 @@ class Git:
             )
             for name, command in self.COMMANDS.items()
         }
+
+    def _settings(self) -> dict[str, str]:
+        """The fixed settings, and every setting of the repository that names a program, as nothing."""
+        listing = subprocess.run(
+            ["git", "--no-pager", "config", "--list", "--includes", "-z"],
+            cwd=ROOT,
+            env=self._environment(self.FIXED),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIME_LIMIT_SECONDS,
+            check=False,
+        ).stdout.decode("utf-8", "surrogateescape")
+        names = [entry.partition("\n")[0] for entry in listing.split("\0")]
+        blanked = {name: "false" if name.endswith(".required") else "" for name in names if self._starts(name)}
+        return {**self.FIXED, **blanked}
+
+    def _starts(self, name: str) -> bool:
+        return self.PROGRAM_SETTING.fullmatch(name) is not None
+
+    @staticmethod
+    def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+        """The caller's environment without git's variables: they could name another repository, or a program."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        # by variables, not with -c: there a '=' inside a filter's name would split the setting in the wrong place
+        numbered = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for index, (name, value) in enumerate(settings.items()):
+            numbered |= {f"GIT_CONFIG_KEY_{index}": name, f"GIT_CONFIG_VALUE_{index}": value}
+        quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+        closed = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+        return {**kept, **quiet, **closed, **numbered}
 
     def lines(self, name: str) -> list[str]:
         """Output lines of one of `COMMANDS`; none if it failed or ran past the limit."""

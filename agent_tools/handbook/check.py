@@ -25,10 +25,11 @@ from agent_tools.handbook.blocks import (
 )
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
 from agent_tools.handbook.findings import FINDINGS_KINDS
-from agent_tools.handbook.inputs import document_inputs
+from agent_tools.handbook.inputs import document_inputs, record_files
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.render import (
     STATE_PAGE,
+    STATE_PATH,
     TEMPLATE_VERSIONS,
     draft_findings_page,
     draft_state,
@@ -74,6 +75,7 @@ def check_documents(root: Path, folders: Sequence[Path | str] | None = None) -> 
     problems = [problem for path in _documents(places) for problem in check_document(path, root)]
     records = sorted({path for place in places for path in place.rglob("records/*.json")})
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
+    problems += _check_state_page(places, root)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -145,6 +147,16 @@ def _stale_blocks(document: Document, fresh: Document) -> list[str]:
     ]
     changed += [label for label in wanted if label not in there]
     return changed if changed or list(wanted) == list(there) else ["the order of the blocks"]
+
+
+def _check_state_page(places: Sequence[Path], root: Path) -> list[Problem]:
+    """Once anything was measured, the committed state page has to say so."""
+    page = root / STATE_PATH
+    asked = any(page.is_relative_to(place) for place in places)
+    if not asked or page.is_file() or not record_files(root / "logs"):
+        return []
+    message = f"{STATE_PATH} is missing, though logs/ holds records; {RENDER}."
+    return [Problem(path=STATE_PATH, kind="missing", message=message)]
 
 
 def _check_record(path: Path, root: Path) -> list[Problem]:

@@ -37,6 +37,7 @@ CALCULATIONS: dict[str, Callable[..., float]] = {
     "ratio": lambda above, below: above / below,
     "minus": lambda left, right: left - right,
     "share": lambda part, parts: part / sum(parts),
+    "rest": lambda whole, *parts: max(0.0, whole - sum(parts)),
 }
 
 _CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")

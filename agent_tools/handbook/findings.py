@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent_tools.handbook.blocks import DocumentError
+from agent_tools.handbook.figures import encode
 from agent_tools.records.schema import Benchmark, EpochFigures, RunFile, RunRecord, Summary
+from agent_tools.records.stages import UNTIMED, ordered_stages, profiled_index
 
 FINDINGS_KINDS = frozenset({"benchmark", "train", "evaluate", "profile"})
 """Kinds of record that get a findings document; `reported` figures appear on the state page only."""
@@ -46,6 +48,19 @@ class Rung:
     parity: str
     warm_seconds: float
     ratio_to_previous: float
+
+
+@dataclass(frozen=True)
+class StageTable:
+    """The stage times of one epoch: stages, then `untimed`, then the parts of stages, as `profile_run` lists them.
+
+    `rows` are names with their figures, `seconds` is the path of the epoch's wall clock, empty where the record does
+    not hold it: then there are no shares.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    seconds: str
+    largest: tuple[str, str] | None
 
 
 def slug(record: RunRecord) -> str:
@@ -106,8 +121,8 @@ def rungs(record: RunRecord) -> list[Rung]:
 
 
 def parity(summary: Summary) -> str:
-    """The accuracy label of an arm; below the floor it can only be `no parity evidence`."""
-    return NO_PARITY if summary.icdar_hmean < PARITY_FLOOR else summary.parity
+    """The accuracy label of an arm; below the floor, equality is no evidence, but a collapse still is `worse`."""
+    return NO_PARITY if summary.icdar_hmean < PARITY_FLOOR and summary.parity != "worse" else summary.parity
 
 
 def override_changes(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
@@ -160,9 +175,15 @@ def epoch_rows(run: RunFile) -> tuple[list[int], int]:
 
 
 def best_epoch(run: RunFile) -> int | None:
-    """Index of the epoch with the highest ICDAR hmean, the earliest of equals; None when none has one."""
-    scored = [(-epoch.metrics["icdar_hmean"], index) for index, epoch in enumerate(run.epochs) if has_hmean(epoch)]
-    return min(scored)[1] if scored else None
+    """Index of the pass that the run is judged by; None when no pass has an ICDAR hmean.
+
+    The last pass over the best weights, where the trainer made one; else the highest hmean, the earliest of equals.
+    """
+    scored = [(index, epoch) for index, epoch in enumerate(run.epochs) if has_hmean(epoch)]
+    kept = [index for index, epoch in scored if epoch.phase == "val" and epoch.weights == "best"]
+    if kept:
+        return kept[-1]
+    return min(((-epoch.metrics["icdar_hmean"], index) for index, epoch in scored), default=(0.0, None))[1]
 
 
 def has_hmean(epoch: EpochFigures) -> bool:
@@ -177,6 +198,35 @@ def warm_pair(run: RunFile) -> tuple[int, int] | None:
         if len(found) > 1:
             return found[0], found[-1]
     return None
+
+
+def stage_table(record: RunRecord) -> StageTable | None:
+    """The stage times that the findings of a run or a profile show; None where there are none."""
+    if record.kind == "profile":
+        return _profile_table(record)
+    if record.run is None or not record.run.epochs or not record.run.epochs[-1].stages:
+        return None
+    at = f"run/epochs/{len(record.run.epochs) - 1}"
+    stages, parts = ordered_stages(record.run.epochs[-1])
+    figures = {name: f"{at}/stages/{encode(name)}" for name in (*stages, *parts)}
+    rows = [(name, figures[name]) for name in stages]
+    rows.append((UNTIMED, "!".join(["rest", f"{at}/seconds", *(figures[name] for name in stages)])))
+    rows += [(name, figures[name]) for name in parts]
+    return StageTable(tuple(rows), f"{at}/seconds" if record.run.epochs[-1].seconds else "", None)
+
+
+def _profile_table(record: RunRecord) -> StageTable | None:
+    index = profiled_index(record)
+    if not record.stages:
+        return None
+    if record.run is None or index is None:
+        names = sorted(record.stages, key=lambda stage: (-record.stages[stage], stage))
+        return StageTable(tuple((name, f"stages/{encode(name)}") for name in names), "", None)
+    epoch = record.run.epochs[index]
+    stages, parts = ordered_stages(epoch)
+    rows = tuple((name, f"stages/{encode(name)}") for name in (*stages, UNTIMED, *parts))
+    seconds = f"run/epochs/{index}/seconds" if epoch.seconds else ""
+    return StageTable(rows, seconds, rows[0] if stages else None)
 
 
 def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
@@ -197,6 +247,6 @@ def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
         "epochs_left_out": left_out,
         "best": best_epoch(run) if run else None,
         "warm_pair": warm_pair(run) if run else None,
-        "stages": sorted(record.stages, key=lambda stage: (-record.stages[stage], stage)),
+        "stage_table": stage_table(record),
         "parity_floor": PARITY_FLOOR,
     }

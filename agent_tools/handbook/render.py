@@ -25,7 +25,7 @@ from agent_tools.handbook.blocks import (
     parse_document,
     read_text,
 )
-from agent_tools.handbook.figures import FigureError, encode
+from agent_tools.handbook.figures import FigureError
 from agent_tools.handbook.findings import FINDINGS_KINDS, findings_values, slug
 from agent_tools.handbook.inputs import document_inputs, plan_files, record_files
 from agent_tools.handbook.markdown import SafeSource, environment
@@ -132,11 +132,23 @@ def draft_all(root: Path) -> list[Draft]:
 
 
 def write_drafts(drafts: Sequence[Draft]) -> list[Path]:
-    """Write the drafts that change something; returns all paths."""
-    for draft in drafts:
-        if draft.changed:
-            write_atomically(draft.path, draft.text)
+    """Write the drafts that change something; returns all paths.
+
+    Raises:
+        DocumentError: a file is not as it was when its draft was made; what was written into it meanwhile stays.
+    """
+    changed = [draft for draft in drafts if draft.changed]
+    for draft in changed:
+        _refuse_changed(draft)
+    for draft in changed:
+        _refuse_changed(draft)
+        write_atomically(draft.path, draft.text)
     return [draft.path for draft in drafts]
+
+
+def _refuse_changed(draft: Draft) -> None:
+    if (read_text(draft.path) if draft.path.is_file() else None) != draft.before:
+        raise DocumentError(f"{draft.path.name} was changed by somebody else while it was rendered; render again.")
 
 
 def draft_folder(
@@ -168,7 +180,7 @@ def draft_findings_page(entry: StoredRecord, folder: Path, root: Path) -> Draft:
     """Draft of one record's findings without drawing anything."""
     plot = plot_path(entry.record, folder)
     source = record_source(entry.record.id, entry.data, entry.path, folder)
-    values = {**findings_values(entry.record, plot.name if plot else ""), "r": source, "encode": encode}
+    values = {**findings_values(entry.record, plot.name if plot else ""), "r": source}
     header = Header("findings", {"record": relative(entry.path, folder)})
     return _draft(findings_path(entry.record, folder), header, values, [source], root)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from agent_tools.handbook.figures import Source
@@ -35,6 +37,8 @@ FIGURES = (
 """Rows of a ladder on the state page: field of `Summary`, title, unit, decimals."""
 EXTRA_FIGURES = (("cold_seconds", "cold epoch, s", "", 2), ("images_per_second", "images/s", "", 1))
 """Rows that appear only where a plan sets a target for them."""
+TRUSTED_PARITY = frozenset({"equal", "within margin"})
+"""Only with one of these has a ladder reached a target: speed without accuracy reaches nothing."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,25 @@ class FigureRow:
     interval: bool
     accuracy: bool
     plan: PlanEntry | None
-    reached: bool
+    standing: str
     line: tuple[float, ...]
+
+
+class LadderKey(NamedTuple):
+    """What makes two ladder records comparable on one machine."""
+
+    name: str
+    dataset: str
+    size: str
+    content: str
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The newest record of one ladder on one machine and dataset; `first` and `last` are paths of summaries."""
+    """The newest record with a verdict (else the newest) of one ladder on one machine, data set and input size.
+
+    `first` and `last` are paths of summaries.
+    """
 
     title: str
     descriptive: bool
@@ -163,28 +179,63 @@ def _machine_key(record: RunRecord) -> str:
 
 def _machine(entries: Sequence[RecordEntry], key: str, ledger: Sequence[PlanEntry]) -> MachineState:
     machine = entries[0].record.machine
-    ladders: dict[tuple[str, str], Ladder] = {}
+    groups: dict[LadderKey, list[RecordEntry]] = {}
     for entry in entries:
-        benchmark, dataset = entry.record.benchmark, entry.record.dataset
-        if benchmark is not None and benchmark.summaries:
-            group = (benchmark.name, dataset.name if dataset else "unnamed data")
-            if group not in ladders:
-                ladders[group] = _ladder(entry, " on ".join(group), ledger)
+        if entry.record.benchmark is not None and entry.record.benchmark.summaries:
+            groups.setdefault(_ladder_key(entry.record), []).append(entry)
+    titles = _ladder_titles(groups)
     runs = [entry for entry in entries if entry.record.kind in {"train", "evaluate", "profile"}]
     return MachineState(
         title=f"{machine.cpu_model}{f', {machine.gpu_model}' if machine.gpu_model else ''}"
         if machine
         else "Unknown machine",
         key=key,
-        ladders=tuple(ladders[group] for group in sorted(ladders)),
+        ladders=tuple(_ladder(_most_telling(groups[group]), titles[group], ledger) for group in sorted(groups)),
         runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
     )
+
+
+def _ladder_key(record: RunRecord) -> LadderKey:
+    benchmark, dataset = record.benchmark, record.dataset
+    assert benchmark is not None  # noqa: S101 - the caller chose records that have one
+    return LadderKey(
+        benchmark.name,
+        dataset.name if dataset else "unnamed data",
+        image_size(record),
+        dataset.content_hash if dataset else "",
+    )
+
+
+def image_size(record: RunRecord) -> str:
+    """Input size of a record's runs as `640x640` (height, width); empty where neither config nor overrides name it."""
+    named = [entry.partition("=")[2] for entry in record.overrides if entry.lstrip("+").startswith("image_size=")]
+    return "x".join(re.findall(r"\d+", str(record.config.get("image_size") or (named or [""])[-1])))
+
+
+def _ladder_titles(keys: Iterable[LadderKey]) -> dict[LadderKey, str]:
+    """A title per ladder; the data's hash is part of it only where two ladders would have the same one."""
+    plain = {key: f"{key.name} on {key.dataset}{f', {key.size}' if key.size else ''}" for key in keys}
+    shared = Counter(plain.values())
+    return {
+        key: f"{title}, data {key.content.removeprefix('sha256:')[:8]}" if shared[title] > 1 else title
+        for key, title in plain.items()
+    }
+
+
+def _most_telling(newest_first: Sequence[RecordEntry]) -> RecordEntry:
+    """The newest record that supports a verdict: two quick rounds do not replace six; without one, the newest."""
+    for entry in newest_first:
+        if entry.record.benchmark is not None and not is_descriptive(entry.record.benchmark):
+            return entry
+    return newest_first[0]
 
 
 def _ladder(entry: RecordEntry, title: str, ledger: Sequence[PlanEntry]) -> Ladder:
     benchmark = entry.record.benchmark
     assert benchmark is not None  # noqa: S101 - the caller chose records that have one
     last = len(benchmark.summaries) - 1
+    label, descriptive = parity(benchmark.summaries[-1]), is_descriptive(benchmark)
+    trusted = not descriptive and label in TRUSTED_PARITY
     targets: dict[str, PlanEntry] = {
         plan.plan.target.figure: plan
         for plan in reversed(ledger)
@@ -195,16 +246,18 @@ def _ladder(entry: RecordEntry, title: str, ledger: Sequence[PlanEntry]) -> Ladd
     wanted = [*FIGURES, *(row for row in EXTRA_FIGURES if row[0] in targets)]
     return Ladder(
         title=title,
-        descriptive=is_descriptive(benchmark),
-        parity=parity(benchmark.summaries[-1]),
+        descriptive=descriptive,
+        parity=label,
         first="benchmark/summaries/0/",
         last=f"benchmark/summaries/{last}/",
-        rows=tuple(_row(entry.source, last, spec, targets.get(spec[0])) for spec in wanted),
+        rows=tuple(_row(entry.source, last, spec, targets.get(spec[0]), trusted) for spec in wanted),
         source=entry.source,
     )
 
 
-def _row(source: SafeSource, last: int, spec: tuple[str, str, str, int], plan: PlanEntry | None) -> FigureRow:
+def _row(
+    source: SafeSource, last: int, spec: tuple[str, str, str, int], plan: PlanEntry | None, trusted: bool
+) -> FigureRow:
     figure, title, unit, decimals = spec
     current = source.value(f"benchmark/summaries/{last}/{figure}")
     target = plan.plan.target if plan else None
@@ -220,9 +273,15 @@ def _row(source: SafeSource, last: int, spec: tuple[str, str, str, int], plan: P
         interval=interval,
         accuracy=figure == "icdar_hmean",
         plan=plan,
-        reached=target is not None and target.reached_by(current),
+        standing=_standing(target is not None and target.reached_by(current), trusted),
         line=(source.value(f"benchmark/summaries/0/{figure}"), current, *bounds),
     )
+
+
+def _standing(met: bool, trusted: bool) -> str:
+    if not met:
+        return "not reached"
+    return "reached" if trusted else "met without a verdict"
 
 
 def _run(entry: RecordEntry) -> RunEntry:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent_tools.jobs.processes import end_all, is_alive, marked
+from agent_tools.jobs.processes import end_all, is_alive, marked, marks
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import write_atomically
 
@@ -253,12 +253,20 @@ def _one_at_a_time(root: Path) -> Iterator[None]:
 
 
 def _refuse_a_second(root: Path) -> None:
-    for state in list_jobs(root)[0]:
+    states = list_jobs(root)[0]
+    for state in states:
         if state.status in ACTIVE:
             raise JobError(
                 f"Job {state.id} ({state.title}) is {state.status}, and two at once would disturb each other's "
                 "timings; wait for it with job_status or end it with job_cancel."
             )
+    lost = {state.id for state in states if state.status == "lost"}
+    alive = lost & marks(JOB_VARIABLE) if lost else lost
+    if alive:
+        raise JobError(
+            f"Job {min(alive)} lost its supervisor, but processes of it still run and would disturb the timings of "
+            "another; end them with job_cancel."
+        )
 
 
 def _observed(folder: Path) -> JobState:

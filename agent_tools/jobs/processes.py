@@ -22,8 +22,10 @@ from agent_tools.records.errors import WorkbenchError
 CALL_VARIABLE = "AGENT_TOOLS_CALL"
 """Marks the processes of one bounded call; every descendant inherits it, whatever session it moves to."""
 
-GRACE_SECONDS = 0.7
-"""Between the polite signal and the final one; with the sweep after it a cancel stays under 2 s."""
+GRACE_SECONDS = 1.2
+"""Between the polite signal and the final one: enough for a ladder to end its trainer and to record its whole rounds.
+
+With the sweep after it a cancel stays under 2 s."""
 
 DRAIN_SECONDS = 1.0
 """For the last output after a program ended; longer means that something it left holds the pipe."""
@@ -54,6 +56,18 @@ def marked(variable: str, value: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def marks(variable: str) -> set[str]:
+    """Return the values that `variable` has in the environments of live processes, this one excepted."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process.environ().get(variable, ""))
+        except (psutil.Error, OSError):
+            continue
+    return found - {""}
 
 
 def is_alive(pid: int, started: float) -> bool:

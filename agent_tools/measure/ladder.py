@@ -6,14 +6,15 @@ stored order (Abedi & Brecht, ICPE 2017), one at a time: two on one machine woul
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-import functools
+import fcntl
 import json
 import random
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from pydantic import TypeAdapter
 from agent_tools.measure.rungs import LADDERS, VAL, LadderError, ladder_arms
 from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT, summaries
 from agent_tools.measure.trainer import FinishedRun, Progress, TrainerCancelled, TrainerError, hydra_value, run_trainer
+from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import canonical_hash, environment, file_sha256, machine, strip_private
 from agent_tools.records.importers import RunFileError, check_finished, judged_dataset, public_git
 from agent_tools.records.schema import (
@@ -45,6 +47,12 @@ __all__ = ["LADDERS", "LadderError", "cold_seconds", "ladder_arms", "partial_sam
 
 PARITY_MARGIN = 0.005
 """Loss of hmean that still counts as equal accuracy."""
+
+SAMPLE_SECONDS = 30 * 60.0
+"""A sample that takes longer is ended: a loader that hangs must not hold the machine for ever."""
+
+LOCK = ".lock"
+"""File of a ladder's folder that its process holds locked."""
 
 PREPARATION_PREFIXES = ("preload", "cache", "prepare")
 """Entries of `setup_seconds` that belong to a cold epoch: work on the data, not imports or the model."""
@@ -142,6 +150,7 @@ class _Request:
     checkpoint: Path | None
     seed: int
     overrides: list[str]
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,7 @@ class _Plan:
     common: list[str]
     checkpoint_sha256: str
     command: list[str]
+    margin: float
     started: datetime
     git: GitState | None
     machine: Machine
@@ -194,8 +204,8 @@ def run_ladder(
 ) -> RunRecord:
     """Measure a ladder and store its record.
 
-    Every finished sample is in `outputs/ladders/ID/samples.json` at once, so nothing measured is lost when a later
-    one fails.
+    Every finished sample is in `outputs/ladders/ID/samples.json` at once, and when a sample fails or the ladder is
+    cancelled, the rounds that were complete become a record that the error names: nothing measured is lost.
 
     Args:
         root: the repository.
@@ -231,12 +241,59 @@ def run_ladder(
         checkpoint=Path(checkpoint) if checkpoint is not None else None,
         seed=seed,
         overrides=list(overrides),
+        margin=margin,
     )
     plan = _plan(Path(root).resolve(), request, command)
-    state = _measure(plan, progress or _silent, cancel)
-    record = _record(plan, state, margin)
+    state = _State()
+    with _working_folder(plan):
+        try:
+            _measure(plan, state, progress or _silent, cancel)
+        except WorkbenchError as error:
+            kept = _keep_rounds(plan, state, session, folder)
+            raise type(error)(f"{error}{kept}") from error
+    record = _record(plan, state, len(plan.orders))
     RecordStore(plan.root).write(record, session, folder)
     return record
+
+
+@contextlib.contextmanager
+def _working_folder(plan: _Plan) -> Iterator[None]:
+    """Hold the ladder's folder, remove its caches at the end, and first those that killed ladders left behind."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with (plan.folder / LOCK).open("w") as lock:
+        # The kernel lets go of it with the process, however that ends.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _sweep(plan.folder.parent)
+        try:
+            yield
+        finally:
+            shutil.rmtree(plan.folder / "cache", ignore_errors=True)
+
+
+def _sweep(ladders: Path) -> None:
+    for cache in ladders.glob("*/cache"):
+        with (cache.parent / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+def _keep_rounds(plan: _Plan, state: _State, session: str | None, folder: Path | None) -> str:
+    """Record the rounds that are complete, and say so; '' where there is none."""
+    rounds = _complete_rounds(plan, state)
+    if not rounds:
+        return ""
+    try:
+        RecordStore(plan.root).write(_record(plan, state, rounds), session, folder)
+    except WorkbenchError as error:
+        return f"\nThe complete rounds ({rounds}) could not be recorded: {error}"
+    return f"\nThe complete rounds ({rounds}) are kept as record {plan.id}."
+
+
+def _complete_rounds(plan: _Plan, state: _State) -> int:
+    return len(state.samples) // len(plan.arms)
 
 
 def _plan(root: Path, request: _Request, command: Sequence[str] | None) -> _Plan:
@@ -256,6 +313,7 @@ def _plan(root: Path, request: _Request, command: Sequence[str] | None) -> _Plan
         common=_common_overrides(root, request, annotation),
         checkpoint_sha256=file_sha256(request.checkpoint) if request.checkpoint else "",
         command=strip_private(list(command or _command(request, root)), root),
+        margin=request.margin,
         started=datetime.now(UTC),
         git=public_git(root),
         machine=machine(),
@@ -308,8 +366,7 @@ def _command(request: _Request, root: Path) -> list[str]:
     return ["agent-tools", "bench", "ladder", request.name, *given, *request.overrides]
 
 
-def _measure(plan: _Plan, progress: Progress, cancel: threading.Event | None) -> _State:
-    state = _State()
+def _measure(plan: _Plan, state: _State, progress: Progress, cancel: threading.Event | None) -> None:
     arms = {arm.name: arm for arm in plan.arms}
     begun = time.monotonic()
     progress(0, plan.total, f"{plan.name} ladder: {len(plan.arms)} arms x {len(plan.orders)} rounds")
@@ -321,7 +378,6 @@ def _measure(plan: _Plan, progress: Progress, cancel: threading.Event | None) ->
             message = f"round {number + 1}/{len(plan.orders)}, {name}: {min(sample.warm_seconds):.2f} s warm"
             remaining = _time_left(plan, state, time.monotonic() - begun)
             progress(len(state.samples), plan.total, f"{message}; about {_minutes(remaining)} left")
-    return state
 
 
 def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, cancel: threading.Event | None) -> Sample:
@@ -339,6 +395,7 @@ def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, ca
             output_dir=f"{here}/runs",
             log=plan.folder / "logs" / f"round{number}-{arm.name}.log",
             cancel=cancel,
+            limit_seconds=SAMPLE_SECONDS,
         )
         check_finished(finished.run)
     except TrainerCancelled:
@@ -409,14 +466,23 @@ def cold_seconds(first: EpochFigures, setup_seconds: dict[str, float]) -> float:
 
 
 def _save_partial(plan: _Plan, state: _State) -> None:
+    """Keep everything that a record of the samples so far would need."""
+    measured = [_measured_arm(arm, state.runs[arm.name]) if arm.name in state.runs else arm for arm in plan.arms]
     partial = {
         "id": plan.id,
         "ladder": plan.name,
         "command": plan.command,
-        "order_seed": plan.seed,
-        "order": plan.orders,
-        "arms": [arm.model_dump() for arm in plan.arms],
+        "started": plan.started.isoformat(),
+        "overrides": strip_private(plan.common, plan.root),
+        "git": plan.git and plan.git.model_dump(mode="json"),
+        "machine": plan.machine.model_dump(mode="json"),
+        "environment": _environment(plan, state),
+        "dataset": _dataset(plan, state),
+        "arms": [arm.model_dump() for arm in measured],
+        "planned_order": plan.orders,
+        "protocol": _protocol(plan, _complete_rounds(plan, state), tree_changed=False).model_dump(),
         "checkpoint_sha256": plan.checkpoint_sha256,
+        "parity_margin": plan.margin,
         "samples": [sample.model_dump(mode="json") for sample in state.samples],
     }
     write_atomically(plan.folder / "samples.json", json.dumps(partial, indent=1))
@@ -455,37 +521,46 @@ def _minutes(seconds: float) -> str:
 # --- the record --------------------------------------------------------------------------------------------------
 
 
-def _record(plan: _Plan, state: _State, margin: float) -> RunRecord:
-    clean = functools.partial(strip_private, root=plan.root)
-    last = state.runs[plan.arms[-1].name]
+def _record(plan: _Plan, state: _State, rounds: int) -> RunRecord:
+    """Make the record of the first `rounds` rounds."""
+    samples = state.samples[: rounds * len(plan.arms)]
     arms = [_measured_arm(arm, state.runs[arm.name]) for arm in plan.arms]
-    config = clean(last.config)
-    dataset = state.dataset and DatasetFingerprint.model_validate(clean(state.dataset.model_dump()))
+    config = strip_private(state.runs[plan.arms[-1].name].config, plan.root)
     changed = _tree_changes(plan)
     return RunRecord(
         id=plan.id,
         kind="benchmark",
-        title=f"{plan.name} ladder",
+        title=f"{plan.name} ladder" + (f", {rounds} of {len(plan.orders)} rounds" if rounds < len(plan.orders) else ""),
         started=plan.started,
         ended=datetime.now(UTC),
         command=plan.command,
         git=plan.git,
         machine=plan.machine,
-        environment=environment() | clean(last.environment) | changed,
+        environment=_environment(plan, state) | changed,
         config=config,
         config_hash=canonical_hash(config),
-        overrides=clean(plan.common),
-        dataset=dataset,
+        overrides=strip_private(plan.common, plan.root),
+        dataset=DatasetFingerprint.model_validate(_dataset(plan, state)),
         benchmark=Benchmark(
             name=plan.name,
             arms=arms,
-            protocol=_protocol(plan, tree_changed=bool(changed)),
-            samples=state.samples,
-            summaries=summaries(state.samples, arms, margin),
+            protocol=_protocol(plan, rounds, tree_changed=bool(changed)),
+            samples=samples,
+            summaries=summaries(samples, arms, plan.margin),
             checkpoint_sha256=plan.checkpoint_sha256,
-            parity_margin=margin,
+            parity_margin=plan.margin,
         ),
     )
+
+
+def _dataset(plan: _Plan, state: _State) -> Any:
+    return state.dataset and strip_private(state.dataset.model_dump(mode="json"), plan.root)
+
+
+def _environment(plan: _Plan, state: _State) -> dict[str, str]:
+    """This process's settings, and those of the highest rung that has run."""
+    ran = [state.runs[arm.name].environment for arm in plan.arms if arm.name in state.runs]
+    return environment() | strip_private(ran[-1] if ran else {}, plan.root)
 
 
 def _measured_arm(arm: Arm, run: RunFile) -> Arm:
@@ -501,11 +576,11 @@ def _tree_changes(plan: _Plan) -> dict[str, str]:
     return {"tree": f"changed while measuring: now at {after.commit[:12]}, {', '.join(after.changed_files) or 'clean'}"}
 
 
-def _protocol(plan: _Plan, tree_changed: bool) -> Protocol:
+def _protocol(plan: _Plan, rounds: int, tree_changed: bool) -> Protocol:
     return Protocol(
-        rounds=len(plan.orders),
+        rounds=rounds,
         warmup_epochs=1,
         order_seed=plan.seed,
-        order=plan.orders,
-        descriptive=tree_changed or len(plan.orders) < PAIRS_FOR_A_VERDICT,
+        order=plan.orders[:rounds],
+        descriptive=tree_changed or rounds < PAIRS_FOR_A_VERDICT,
     )

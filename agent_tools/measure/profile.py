@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Literal
 
 from agent_tools.measure.trainer import Progress, find_run, run_trainer
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.importers import load_run_file, record_from_run
+from agent_tools.records.importers import load_run_file, public_git, record_from_run
 from agent_tools.records.schema import EpochFigures, RunFile, RunRecord
+from agent_tools.records.stages import UNTIMED, profiled_index, stage_seconds
 from agent_tools.records.store import RecordStore, new_id
 
-UNTIMED = "untimed"
-"""Name of the row for the part of an epoch that no stage clock covered."""
+__all__ = ["UNTIMED", "ProfileError", "StageRow", "profile_run", "stage_rows", "stage_seconds", "stage_table"]
 
 
 class ProfileError(WorkbenchError):
@@ -42,9 +43,12 @@ def profile_run(
     *,
     phase: Literal["train", "val"] = "val",
     progress: Progress | None = None,
+    cancel: threading.Event | None = None,
     session: str | None = None,
 ) -> RunRecord:
     """Store the stage times of a run as a profile record: of an existing run, or of a new evaluation.
+
+    The record of an existing run names no tree and no machine: those of today need not be the run's.
 
     Args:
         root: the repository.
@@ -52,6 +56,7 @@ def profile_run(
         overrides: Hydra overrides of that evaluation; `passes=2` is added, so that a warm epoch is profiled.
         phase: which kind of epoch is profiled; the last one of that kind.
         progress: called after each epoch of the evaluation.
+        cancel: once set, the evaluation is ended and TrainerCancelled is raised.
         session: the session that the record is stored under.
 
     Raises:
@@ -60,21 +65,23 @@ def profile_run(
     """
     if run_id is not None and overrides:
         raise ProfileError("A run that exists cannot be given overrides; leave out either the run id or the overrides.")
-    run = _existing_or_new(root, run_id, overrides, progress)
+    before = public_git(root) if run_id is None else None
+    run = load_run_file(find_run(root, run_id)) if run_id is not None else _evaluate(root, overrides, progress, cancel)
     epoch = profiled_epoch(run, phase)
-    record = record_from_run(run, root, title=f"Stages of {run.kind} {run.id}, {phase} epoch {epoch.epoch}")
+    title = f"Stages of {run.kind} {run.id}, {phase} epoch {epoch.epoch}"
+    record = record_from_run(run, root, title=title, git=before, just_ran=run_id is None)
     record = record.model_copy(update={"id": new_id("profile"), "kind": "profile", "stages": stage_seconds(epoch)})
     RecordStore(root).write(record, session)
     return record
 
 
-def _existing_or_new(root: Path, run_id: str | None, overrides: Sequence[str], progress: Progress | None) -> RunFile:
-    if run_id is not None:
-        return load_run_file(find_run(root, run_id))
+def _evaluate(
+    root: Path, overrides: Sequence[str], progress: Progress | None, cancel: threading.Event | None
+) -> RunFile:
     asked = list(overrides)
     if not any(override.lstrip("+").startswith("passes=") for override in asked):
         asked.append("passes=2")
-    return run_trainer(root, "evaluate", asked, progress=progress).run
+    return run_trainer(root, "evaluate", asked, progress=progress, cancel=cancel).run
 
 
 def profiled_epoch(run: RunFile, phase: Literal["train", "val"]) -> EpochFigures:
@@ -90,23 +97,6 @@ def profiled_epoch(run: RunFile, phase: Literal["train", "val"]) -> EpochFigures
     if not epochs[-1].stages:
         raise ProfileError(f"Run {run.id} timed no stages in its last {phase} epoch; start it again.")
     return epochs[-1]
-
-
-def stage_seconds(epoch: EpochFigures) -> dict[str, float]:
-    """Return stage -> seconds: the longest first, then `untimed`, then the parts of a stage (`loader.decode`).
-
-    Parts, named with a dot, are CPU seconds spent inside the loader: they explain the wait for it (or overlap with the
-    rest, with workers), so they are not added to the other stages.
-    """
-    ordered = dict(sorted(epoch.stages.items(), key=lambda item: (-item[1], item[0])))
-    stages = {stage: seconds for stage, seconds in ordered.items() if not is_part(stage)}
-    parts = {stage: seconds for stage, seconds in ordered.items() if is_part(stage)}
-    return stages | {UNTIMED: max(0.0, epoch.seconds - sum(stages.values()))} | parts
-
-
-def is_part(stage: str) -> bool:
-    """Say whether a stage is a part of another one's time, such as `loader.decode`."""
-    return "." in stage
 
 
 def stage_rows(epoch: EpochFigures) -> list[StageRow]:
@@ -130,7 +120,7 @@ def stage_table(record: RunRecord) -> list[StageRow]:
     """
     if record.kind != "profile" or record.run is None:
         raise ProfileError(f"Record {record.id} is of kind {record.kind}; choose one that `profile run` wrote.")
-    matching = [epoch for epoch in record.run.epochs if epoch.stages and stage_seconds(epoch) == record.stages]
-    if not matching:
+    index = profiled_index(record)
+    if index is None:
         raise ProfileError(f"Record {record.id} holds stage times that are in no epoch of its run; it was edited.")
-    return stage_rows(matching[-1])
+    return stage_rows(record.run.epochs[index])

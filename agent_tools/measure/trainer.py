@@ -37,7 +37,7 @@ CLEARED_PREFIXES = ("MALLOC_", "OCR_", "PYTHONPATH", "PYTHONSTARTUP")
 """Variables that are not handed on: an allocator setting of the caller would change the arm that does without it."""
 
 POLL_SECONDS = 0.05
-GRACE_SECONDS = 1.0
+GRACE_SECONDS = 0.4
 RESOLVE_TIMEOUT_SECONDS = 180.0
 TAIL_LINES = 15
 
@@ -161,6 +161,7 @@ def run_trainer(
     log: Path | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
+    limit_seconds: float | None = None,
 ) -> FinishedRun:
     """Run the trainer to its end in a process group of its own, and read its run file.
 
@@ -173,9 +174,11 @@ def run_trainer(
         log: file that takes everything the process prints; `OUTPUT_DIR/logs/RUN_ID.log` by default.
         progress: called after each finished epoch.
         cancel: once set, the whole process group is ended (within 2 seconds) and TrainerCancelled is raised.
+        limit_seconds: after which the whole process group is ended; None waits for ever.
 
     Raises:
-        TrainerError: the run failed or left no readable run file; the end of its log is in the sentence.
+        TrainerError: the run failed, ran past its limit, or left no readable run file; the end of its log is in the
+            sentence.
         TrainerCancelled: `cancel` was set.
     """
     name = run_id or new_id(kind)
@@ -183,7 +186,7 @@ def run_trainer(
     target = log or root / output_dir / "logs" / f"{name}.log"
     command = run_command(kind, [*overrides, f"run_id={name}", f"output_dir={hydra_value(output_dir)}"])
     started = time.perf_counter()
-    code = _run_logged(command, root, target, _Reporter(file, progress), cancel)
+    code = _run_logged(command, root, target, _Reporter(file, progress), _Ends(cancel, limit_seconds))
     seconds = time.perf_counter() - started
     if code != 0:
         raise TrainerError(_why_failed(name, code, target))
@@ -201,9 +204,21 @@ def _why_failed(name: str, code: int, log: Path) -> str:
     return f"Run {name} failed with exit status {code}. The end of its log:\n{tail}"
 
 
-def _run_logged(
-    command: Sequence[str], root: Path, log: Path, watch: Callable[[], None], cancel: threading.Event | None
-) -> int:
+class _Ends:
+    """What ends a run before its time."""
+
+    def __init__(self, cancel: threading.Event | None, limit_seconds: float | None) -> None:
+        self.cancel, self.limit, self.started = cancel, limit_seconds, time.monotonic()
+
+    def check(self) -> None:
+        """Raise TrainerCancelled or TrainerError where the run has to end now."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise TrainerCancelled("The run was cancelled; what it had written so far is kept.")
+        if self.limit is not None and time.monotonic() - self.started > self.limit:
+            raise TrainerError(f"The run was ended at its limit of {self.limit:g} s: it hangs, or has too much data.")
+
+
+def _run_logged(command: Sequence[str], root: Path, log: Path, watch: Callable[[], None], ends: _Ends) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     guarded = [sys.executable, "-c", _GUARD, str(os.getpid()), *command]
     with log.open("ab") as stream:
@@ -217,12 +232,12 @@ def _run_logged(
             start_new_session=True,
         )
     try:
-        return _wait(process, watch, cancel)
+        return _wait(process, watch, ends)
     finally:
         end_group(process)
 
 
-def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], cancel: threading.Event | None) -> int:
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], ends: _Ends) -> int:
     next_look = time.monotonic() + 1.0
     while True:
         try:
@@ -232,14 +247,16 @@ def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], cancel: t
         if code is not None or time.monotonic() >= next_look:
             watch()
             next_look = time.monotonic() + 1.0
+        if code == 0:
+            return code
+        # Before the exit code: whoever cancels may have ended the run as well.
+        ends.check()
         if code is not None:
             return code
-        if cancel is not None and cancel.is_set():
-            raise TrainerCancelled("The run was cancelled; what it had written so far is kept.")
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and everything in its group: asked first, killed after a second."""
+    """End a process and everything in its group: asked first, killed after `GRACE_SECONDS`."""
     if process.poll() is None:
         _signal_group(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -268,7 +285,8 @@ class _Reporter:
         run = load_run_file(self.file)
         if len(run.epochs) > self.seen:
             self.seen = len(run.epochs)
-            self.progress(self.seen, _planned_epochs(run), epoch_line(run))
+            planned = _planned_epochs(run)
+            self.progress(self.seen, planned and max(planned, self.seen), epoch_line(run))
 
 
 def epoch_line(run: RunFile) -> str:

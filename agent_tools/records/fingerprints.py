@@ -202,7 +202,7 @@ def git_state(root: Path) -> GitState | None:
     """
     if shutil.which("git") is None:
         raise FingerprintError("git is not installed; install it so that records can name the tree they measured.")
-    if not _in_repository(root):
+    if _holder(root) is None:
         return None
     blanked = _blanked_settings(root)
     commit = _git(root, blanked, "rev-parse", "--verify", "-q", "HEAD", missing_ok=True).strip()
@@ -217,13 +217,17 @@ def git_state(root: Path) -> GitState | None:
     )
 
 
-def _in_repository(root: Path) -> bool:
-    return any((folder / ".git").exists() for folder in (root.resolve(), *root.resolve().parents))
+def _holder(root: Path) -> Path | None:
+    """The folder at or above `root` that has a `.git`."""
+    return next((folder for folder in (root.resolve(), *root.resolve().parents) if (folder / ".git").exists()), None)
 
 
-def _git_environment(settings: Mapping[str, str]) -> dict[str, str]:
+def _git_environment(root: Path, settings: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     fixed = {"core.fsmonitor": "", "core.hooksPath": "/dev/null", "log.showSignature": "false", **settings}
+    holder = _holder(root)
+    # Named, not discovered: git refuses to discover a checkout that belongs to another user, as in a container.
+    places = {"GIT_DIR": str(holder / ".git"), "GIT_WORK_TREE": str(holder)} if holder else {}
     numbered = {}
     for index, (name, value) in enumerate(fixed.items()):
         numbered[f"GIT_CONFIG_KEY_{index}"] = name
@@ -235,10 +239,12 @@ def _git_environment(settings: Mapping[str, str]) -> dict[str, str]:
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_NO_LAZY_FETCH": "1",
+        "GIT_ALLOW_PROTOCOL": "none",
         "GIT_PAGER": "cat",
         "GIT_EDITOR": "true",
         "GIT_ASKPASS": "true",
         "LC_ALL": "C.UTF-8",
+        **places,
         **numbered,
     }
 
@@ -249,7 +255,7 @@ def _git(root: Path, settings: Mapping[str, str], *arguments: str, missing_ok: b
         answer = subprocess.run(
             command,
             cwd=root,
-            env=_git_environment(settings),
+            env=_git_environment(root, settings),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=GIT_TIMEOUT_SECONDS,
@@ -280,7 +286,7 @@ def _blanked_settings(root: Path) -> dict[str, str]:
 
 
 def _check_work_tree(root: Path, value: str) -> None:
-    holder = next(folder for folder in (root.resolve(), *root.resolve().parents) if (folder / ".git").exists())
+    holder = _holder(root) or root.resolve()
     git_folder = Path(_git(root, {}, "rev-parse", "--absolute-git-dir").rstrip("\n"))
     if not (git_folder / value).resolve().is_relative_to(holder):
         raise FingerprintError("The repository's core.worktree points outside it; unset core.worktree first.")

@@ -18,6 +18,9 @@ from agent_tools.records.store import new_id
 JUDGED_DATASETS = ("val", "test", "train")
 """Which of a run's data sets a record is about: the one its metrics come from, in this order."""
 
+NOT_SEEN = {"tree and machine": "not recorded: the run ended before anybody looked"}
+"""Stands in the environment of a record whose run nobody watched."""
+
 
 class RunFileError(WorkbenchError):
     """A run file that is missing, unfinished or not understood."""
@@ -75,7 +78,9 @@ def check_finished(run: RunFile) -> None:
         raise RunFileError(f"Run {run.id} failed ({run.error}); correct that and start it again.")
 
 
-def record_from_run(run: RunFile, root: Path, title: str = "", git: GitState | None = None) -> RunRecord:
+def record_from_run(
+    run: RunFile, root: Path, title: str = "", git: GitState | None = None, *, just_ran: bool = True
+) -> RunRecord:
     """Make the record of one finished training or evaluation.
 
     Args:
@@ -83,6 +88,7 @@ def record_from_run(run: RunFile, root: Path, title: str = "", git: GitState | N
         root: the repository; paths are stored relative to it.
         title: a heading for documents; without one, the kind and the model's precision.
         git: the tree as it was when the run started; without it, the tree as it is now.
+        just_ran: False for a run of an unknown day: tree and machine stay empty, and the environment is the run's own.
 
     Raises:
         RunFileError: the run has not finished or failed.
@@ -96,9 +102,9 @@ def record_from_run(run: RunFile, root: Path, title: str = "", git: GitState | N
         started=run.started,
         ended=run.ended or datetime.now(UTC),
         command=clean.argv,
-        git=git or public_git(root),
-        machine=machine(),
-        environment=environment() | clean.environment,
+        git=(git or public_git(root)) if just_ran else None,
+        machine=machine() if just_ran else None,
+        environment=(environment() if just_ran else NOT_SEEN) | clean.environment,
         config=clean.config,
         config_hash=run.config_hash,
         overrides=clean.overrides,

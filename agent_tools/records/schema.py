@@ -36,6 +36,10 @@ class DatasetFingerprint(Frozen):
     root: str = Field(description="relative to the repository, or the folder's own name; never absolute")
     images: int
     content_hash: str
+    dropped: list[str] = Field(
+        default_factory=list, description="images left out because they cannot be decoded (on_bad_image=drop)"
+    )
+    decode_warnings: list[str] = Field(default_factory=list, description="images that decode with a warning")
 
 
 class CacheCounts(Frozen):
@@ -57,6 +61,9 @@ class EpochFigures(Frozen):
     cache: dict[str, CacheCounts]
     metrics: dict[str, float]
     counts: dict[str, dict[str, float]] = Field(description="metric name -> pooled integer counts")
+    weights: Literal["current", "best"] = Field(
+        default="current", description="best: the pass over the best weights after training"
+    )
 
 
 class FeatureRow(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,8 @@ from agent_tools.measure.ladder import run_ladder
 from agent_tools.measure.trainer import FinishedRun, Progress, hydra_value, log_tail, run_trainer
 from agent_tools.records.importers import record_from_run
 from agent_tools.records.store import RecordStore
-from agent_tools.workflows.documents import Measured
+from agent_tools.workflows.documents import Measured, described
 from agent_tools.workflows.measuring import synthetic_receipts
-from agent_tools.workflows.records import headline, record_table
 from agent_tools.workspace.root import Root
 
 DEMO = "outputs/demo"
@@ -33,6 +33,7 @@ def run_demo(
     *,
     data: Annotated[str, Field(description="your folder with images/SPLIT and jsons/SPLIT.json")] = "",
     progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> Measured:
     """Show the project at work on rendered receipts, or on your own: train, switch optimisations on, write it up.
 
@@ -41,7 +42,7 @@ def run_demo(
     say = progress or _silent
     say(0, 0, "receipts: " + (data or f"{IMAGES} to validate on, rendered with known polygons"))
     folder = root.resolve_data(data) if data else synthetic_receipts(root, f"{DEMO}/receipts", train=24, val=IMAGES)
-    trained = _train(root, folder, say)
+    trained = _train(root, folder, say, cancel)
     RecordStore(root.path).write(record_from_run(trained.run, root.path), folder=Path(DEMO))
     record = run_ladder(
         root.path,
@@ -54,20 +55,21 @@ def run_demo(
         checkpoint=root.path / WEIGHTS,
         overrides=MODEL,
         progress=progress,
+        cancel=cancel,
         folder=Path(DEMO),
         command=["agent-tools", "demo", *(["--data", data] if data else [])],
     )
-    documents = render.render_demo(root.path, root.path / DEMO)
-    return Measured(
-        record_id=record.id,
-        headline=headline(record),
-        table=record_table(record),
-        documents=[root.relative(path) for path in documents],
+    return described(
+        root,
+        record,
+        lambda: render.render_demo(root.path, root.path / DEMO),
         note="two rounds: descriptive, no verdict; `agent-tools bench ladder` measures with six",
     )
 
 
-def _train(root: Root, folder: Path, say: Callable[[int, int, str], None]) -> FinishedRun:
+def _train(
+    root: Root, folder: Path, say: Callable[[int, int, str], None], cancel: threading.Event | None
+) -> FinishedRun:
     say(0, 0, "training: a few steps of the tiny detector")
     overrides = [
         *MODEL,
@@ -76,7 +78,7 @@ def _train(root: Root, folder: Path, say: Callable[[int, int, str], None]) -> Fi
         f"image_size=[{SIZE},{SIZE}]",
         f"cache_dir={DEMO}/cache",
     ]
-    trained = run_trainer(root.path, "train", overrides, output_dir=DEMO, progress=say)
+    trained = run_trainer(root.path, "train", overrides, output_dir=DEMO, progress=say, cancel=cancel)
     for line in log_tail(trained.log, 8).splitlines():
         say(0, 0, line)
     return trained

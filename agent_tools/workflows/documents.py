@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,12 @@ from typing import Annotated
 from pydantic import Field
 
 from agent_tools.handbook import check, render
+from agent_tools.handbook.blocks import DocumentError
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from agent_tools.results import ToolResult, page
+from agent_tools.workflows.recompute import summary_problems
 from agent_tools.workflows.records import headline, record_table
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -43,12 +46,22 @@ def docs_render(
     if records:
         paths = [path for record in records for path in _render_record(root, record)]
     elif folder:
-        place = root.resolve(folder)
+        place = _folder_of_records(root, folder)
         is_session = place.parent == root.path / "logs"
         paths = render.render_session(root.path, place) if is_session else render.render_demo(root.path, place)
     else:
         paths = render.render_all(root.path)
     return Rendered(documents=[root.relative(path) for path in paths])
+
+
+def _folder_of_records(root: Root, folder: str) -> Path:
+    place = root.resolve(folder)
+    if not any(not path.name.startswith(".") for path in (place / "records").glob("*.json")):
+        raise DocumentError(
+            f"'{folder}' holds no records/*.json, so there is nothing to render; name a session such as "
+            "logs/DATE_SESSION, or leave the folder out for all of them."
+        )
+    return place
 
 
 class DocumentsCheck(ToolResult):
@@ -69,11 +82,12 @@ class DocumentsCheck(ToolResult):
 
 
 def docs_check(root: Root, limit: Annotated[int, Field(ge=1, le=200)] = 50) -> DocumentsCheck:
-    """Check that every document agrees with its records: nothing stale, edited, missing, or without a source.
+    """Check that documents agree with records and ladders with their samples: nothing stale, edited or missing.
 
     Use it before a commit. It never writes; docs_render mends what is stale.
     """
-    problems = [f"{p.path}: {p.kind}: {shown(p.message)}"[:500] for p in check.check_documents(root.path)]
+    found = [f"{p.path}: {p.kind}: {p.message}" for p in check.check_documents(root.path)]
+    problems = [shown(problem)[:500] for problem in [*found, *summary_problems(root.path)]]
     kept, _ = page(problems, 0, limit)
     return DocumentsCheck(ok=not problems, problems=kept, omitted=len(problems) - len(kept))
 
@@ -95,13 +109,18 @@ class Measured(ToolResult):
 
 def measured(root: Root, record: RunRecord, docs: bool) -> Measured:
     """Render the documents of a stored record, if asked, and say what was measured."""
-    documents, note = [], ""
-    if docs:
-        try:
-            documents = [root.relative(path) for path in _render_record(root, record.id)]
-        except WorkbenchError as error:
-            # The measurement took minutes and is stored; a document that cannot be written must not hide it.
-            note = f"The record is stored, but its documents were not rendered: {error}"
+    return described(root, record, (lambda: _render_record(root, record.id)) if docs else list)
+
+
+def described(root: Root, record: RunRecord, write: Callable[[], list[Path]], note: str = "") -> Measured:
+    """Write documents of a stored record, and say what was measured whether or not they could be written."""
+    documents: list[str] = []
+    try:
+        documents = [root.relative(path) for path in write()]
+    except (WorkbenchError, OSError) as error:
+        # The measurement took minutes and is stored; a document that cannot be written must not hide it.
+        why = error.strerror or error if isinstance(error, OSError) else error
+        note = f"The record is stored, but its documents were not rendered: {why}\n{note}".rstrip()
     return Measured(
         record_id=record.id,
         headline=headline(record),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -85,9 +86,9 @@ def bench_ladder(
     seed: Annotated[int, Field(description="of the random order")] = 0,
     session: Session = "",
     docs: Docs = True,
-    folder: Annotated[str, Field(description="record into this folder of the repository instead")] = "",
     overrides: Overrides = (),
     progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> Measured:
     """Measure a ladder in the foreground, record it, and render its documents."""
     record = ladders.run_ladder(
@@ -103,8 +104,8 @@ def bench_ladder(
         seed=seed,
         overrides=check_overrides(root, overrides),
         progress=progress,
+        cancel=cancel,
         session=session or None,
-        folder=root.resolve(folder, must_exist=False) if folder else None,
     )
     return measured(root, record, docs)
 
@@ -171,8 +172,11 @@ def profile_stages(
     phase: Phase = "val",
     session: Session = "",
     progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> StageTimes:
     """Show the stage times of an existing run, or of a new evaluation in the foreground."""
     asked = check_overrides(root, overrides)
-    record = profile.profile_run(root.path, run or None, asked, phase=phase, progress=progress, session=session or None)
+    record = profile.profile_run(
+        root.path, run or None, asked, phase=phase, progress=progress, cancel=cancel, session=session or None
+    )
     return StageTimes(record_id=record.id, job="", stages=stage_lines(record))

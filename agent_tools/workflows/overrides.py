@@ -14,7 +14,13 @@ from agent_tools.workspace.root import Root
 Overrides = Annotated[tuple[str, ...], Field(description="Hydra overrides, KEY=VALUE")]
 
 _OVERRIDE = re.compile(r"(?:\+{0,2}|~)(?P<key>[A-Za-z_][\w./@-]*)(?:=(?P<value>.*))?")
-_WRITTEN_KEYS = ("cache_dir",)
+_WRITTEN = re.compile(
+    r"(?:.*\.)?cache_dir|synthetic(?:\.root)?|trainer(?:\.default_root_dir)?|logger(?:[./].*)?|callbacks(?:[./].*)?"
+)
+"""Keys under which the trainer writes: their paths must lie in the root, even where data may be read anywhere."""
+
+_WRITTEN_INSIDE = re.compile(r"\b(?:cache_dir|default_root_dir|dirpath|save_dir|root)\s*:")
+
 _OWN_KEYS = ("run_id", "output_dir", "hydra")
 
 
@@ -38,17 +44,18 @@ def check_overrides(root: Root, overrides: Sequence[str]) -> list[str]:
             raise OverrideError(f"'{key}' is set by the workbench itself; leave it out.")
         if "_target_" in override or "${" in override:
             raise OverrideError(f"'{override}' names code or an interpolation; put that into a file under configs/.")
+        written = _WRITTEN.fullmatch(key) is not None or _WRITTEN_INSIDE.search(value) is not None
         for word in re.split(r"[\s,;:=\[\]{}()'\"]+", value):
-            _check_word(root, key, word)
+            _check_word(root, key, word, written)
     return list(overrides)
 
 
-def _check_word(root: Root, key: str, word: str) -> None:
+def _check_word(root: Root, key: str, word: str, written: bool) -> None:
     if not word or not ("/" in word or word.startswith("~") or word == ".." or (root.path / word).is_symlink()):
         return
     if word.startswith("~"):
         raise OverrideError(f"{key}: '{word}' starts with '~', which nobody expands here; write the path in full.")
-    if key in _WRITTEN_KEYS:
+    if written:
         root.resolve(word, must_exist=False)
     else:
         root.resolve_data(word)

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from agent_tools.handbook.findings import best_epoch
 from agent_tools.measure import profile
+from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import Benchmark, RunRecord
 from agent_tools.records.store import RecordStore
 from agent_tools.results import Cursor, ResponseFormat, ToolResult, offset, page
@@ -43,15 +45,22 @@ def record_list(
     Use it to find the record that a claim rests on; record_show gives its figures.
     """
     found = RecordStore(root.path).list(kind or None, limit, cursor or None)
-    rows = [
-        {"id": r.id, "kind": r.kind, "title": shown(r.title)[:80], "headline": headline(r)[:200]} for r in found.records
-    ]
+    rows = [_row(record) for record in found.records]
     return RecordList(
         records=rows,
         unreadable=[shown(entry.problem)[:400] for entry in found.corrupt],
         total=found.total,
         next_cursor=found.next_cursor or "",
     )
+
+
+def _row(record: RunRecord) -> dict[str, str]:
+    try:
+        said = headline(record)
+    except WorkbenchError as error:
+        # One odd record must not hide the others.
+        said = f"no headline: {error}"
+    return {"id": record.id, "kind": record.kind, "title": shown(record.title)[:80], "headline": shown(said)[:200]}
 
 
 class RecordReport(ToolResult):
@@ -119,8 +128,9 @@ def headline(record: RunRecord) -> str:
         return shown(f"{figure} (reported, not measured here: {said.source})")[:300]
     if record.kind == "profile":
         return (stage_lines(record) or ["no stages"])[0]
-    scores = [epoch.metrics["icdar_hmean"] for epoch in _epochs(record) if "icdar_hmean" in epoch.metrics]
-    return f"best icdar_hmean {max(scores):.4f}" if scores else f"{len(_epochs(record))} epochs"
+    best = best_epoch(record.run) if record.run else None
+    epochs = _epochs(record)
+    return f"{len(epochs)} epochs" if best is None else f"best icdar_hmean {epochs[best].metrics['icdar_hmean']:.4f}"
 
 
 def _ladder_headline(benchmark: Benchmark) -> str:

@@ -117,28 +117,43 @@ class Repository:
                 settings[name] = "false" if name.endswith((".required", ".promisor")) else ""
         return cls(root, settings)
 
-    async def run(self, *arguments: str, cap: int = OUTPUT_CAP) -> bytes:
-        """Run one git command and return its output, cut at `cap` bytes.
+    async def run(self, *arguments: str) -> bytes:
+        """Run one git command and return its output.
+
+        Raises:
+            GitError: it failed, took over its time, or said more than `OUTPUT_CAP`; git's first complaint is quoted.
+        """
+        output, cut = await self.run_to_cap(b"", *arguments)
+        if cut:
+            raise GitError(f"git {arguments[0]} said more than {OUTPUT_CAP >> 20} MiB; name paths.")
+        return output
+
+    async def run_to_cap(self, separator: bytes, *arguments: str) -> tuple[bytes, bool]:
+        """Run one git command and return its output up to `OUTPUT_CAP` and whether it was cut.
+
+        The entry that the cut went through is dropped; entries end with `separator`.
 
         Raises:
             GitError: it failed or took over its time; git's first line of complaint is quoted.
         """
-        finished = await self.attempt(*arguments, cap=cap)
+        finished = await self.attempt(*arguments)
         if finished.timed_out:
             raise GitError(f"git {arguments[0]} took over {SECONDS:.0f} s; name fewer paths.")
-        if finished.exit_code != 0 and not finished.truncated:
+        if finished.truncated:
+            return (finished.output[: finished.output.rfind(separator) + 1] if separator else b""), True
+        if finished.exit_code != 0:
             said = shown(finished.errors).strip().splitlines()
             raise GitError(f"git {arguments[0]} failed: {said[0] if said else f'exit code {finished.exit_code}'}.")
-        return finished.output
+        return finished.output, False
 
-    async def attempt(self, *arguments: str, cap: int = OUTPUT_CAP) -> Finished:
+    async def attempt(self, *arguments: str) -> Finished:
         """Run one git command and return however it ended."""
         return await run_bounded(
             ["git", "--no-pager", "--no-optional-locks", *arguments],
             folder=self.root.path,
             environment=self._environment(),
             seconds=SECONDS,
-            output_cap=cap,
+            output_cap=OUTPUT_CAP,
         )
 
     async def commit(self, revision: str) -> str:
@@ -228,6 +243,7 @@ class GitStatus(RepositoryText):
     untracked: list[str]
     conflicted: list[str]
     omitted: int = Field(description="entries beyond limit")
+    note: str
 
     def summary(self) -> str:
         """Say branch and counts, then the entries."""
@@ -235,7 +251,8 @@ class GitStatus(RepositoryText):
         groups["conflicted"] = self.conflicted
         counts = ", ".join(f"{len(entries)} {name}" for name, entries in groups.items() if entries) or "clean"
         more = f"; {self.omitted} more, raise limit" if self.omitted else ""
-        return f"{self.branch} at {self.commit[:10] or 'no commit'}: {counts}{more}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.branch} at {self.commit[:10] or 'no commit'}: {counts}{more}{note}"
 
 
 async def git_status(
@@ -251,10 +268,11 @@ async def git_status(
     repository = await Repository.open(root)
     untracked = "all" if response_format == "detailed" else "normal"
     flags = ("--porcelain=v2", "--branch", "-z", f"--untracked-files={untracked}", "--ignore-submodules=dirty")
-    return _parse_status(shown_lines(await repository.run("status", *flags)), limit)
+    output, cut = await repository.run_to_cap(b"\0", "status", *flags)
+    return _parse_status(shown_lines(output), limit, _cut_note("list of files") if cut else "")
 
 
-def _parse_status(entries: list[str], limit: int) -> GitStatus:
+def _parse_status(entries: list[str], limit: int, note: str) -> GitStatus:
     head: dict[str, str] = {}
     groups: dict[str, list[str]] = {"staged": [], "unstaged": [], "untracked": [], "conflicted": []}
     rest = iter(entries)
@@ -268,7 +286,7 @@ def _parse_status(entries: list[str], limit: int) -> GitStatus:
         elif kind == "u":
             groups["conflicted"].append(f"{body[:2]} {_name(body.split(' ', 9)[9])}")
         elif kind in ("1", "2"):
-            origin = f" <- {_name(next(rest))}" if kind == "2" else ""
+            origin = f" <- {_name(next(rest, '?'))}" if kind == "2" else ""
             _add_change(groups, body[:2], _name(body.split(" ", 7 if kind == "1" else 8)[-1]) + origin)
     kept, total = _cut(groups, limit), sum(map(len, groups.values()))
     ahead, behind = (head.get("branch.ab") or "+0 -0").split()
@@ -283,6 +301,7 @@ def _parse_status(entries: list[str], limit: int) -> GitStatus:
         staged=kept["staged"],
         unstaged=kept["unstaged"],
         untracked=kept["untracked"],
+        note=note,
     )
 
 
@@ -302,6 +321,10 @@ def _cut(groups: dict[str, list[str]], limit: int) -> dict[str, list[str]]:
     return kept
 
 
+def _cut_note(what: str) -> str:
+    return f"the {what} is cut at {OUTPUT_CAP >> 20} MiB and its rest missing; name paths in git_diff"
+
+
 def _name(raw: str) -> str:
     return shown(os.fsencode(raw)).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
 
@@ -314,12 +337,14 @@ class GitDiff(RepositoryText):
     patch: str
     patch_lines: int = Field(description="lines of the whole patch")
     next_cursor: str
+    note: str
 
     def summary(self) -> str:
         """Say the number of files and lines."""
         more = f"; go on with cursor={self.next_cursor}" if self.next_cursor else ""
         shown_part = f", {len(self.patch.splitlines())} of {self.patch_lines} patch lines" if self.patch_lines else ""
-        return f"{self.compared}: {len(self.files)} files{shown_part}{more}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.compared}: {len(self.files)} files{shown_part}{more}{note}"
 
 
 async def git_diff(
@@ -339,13 +364,21 @@ async def git_diff(
     compared, targets = await _targets(repository, revision, staged)
     pathspecs = ["--", *_pathspecs(root, paths)]
     flags = ["--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short", "--ignore-submodules=dirty", *targets]
-    counts = shown_lines(await repository.run("diff", "--numstat", "-z", *flags, *pathspecs))
+    numbers, cut = await repository.run_to_cap(b"\0", "diff", "--numstat", "-z", *flags, *pathspecs)
     lines: list[str] = []
     if response_format == "detailed":
-        lines = shown(await repository.run("diff", "--patch", *flags, *pathspecs)).split("\n")[:-1]
+        patch, patch_cut = await repository.run_to_cap(b"\n", "diff", "--patch", *flags, *pathspecs)
+        lines, cut = shown(patch).split("\n")[:-1], cut or patch_cut
     kept, following = page([_short(line) for line in lines], offset(cursor), limit)
-    files, _ = page(_parse_numstat(counts), 0, 200, 10_000)
-    return GitDiff(compared=compared, files=files, patch="\n".join(kept), patch_lines=len(lines), next_cursor=following)
+    files, _ = page(_parse_numstat(shown_lines(numbers)), 0, 200, 10_000)
+    return GitDiff(
+        compared=compared,
+        files=files,
+        patch="\n".join(kept),
+        patch_lines=len(lines),
+        next_cursor=following,
+        note=_cut_note("diff") if cut else "",
+    )
 
 
 async def _targets(repository: Repository, revision: str, staged: bool) -> tuple[str, list[str]]:
@@ -378,7 +411,7 @@ def _parse_numstat(entries: list[str]) -> list[str]:
     for entry in rest:
         added, deleted, path = entry.split("\t", 2)
         if not path:
-            path = f"{next(rest)} -> {next(rest)}"
+            path = f"{next(rest, '?')} -> {next(rest, '?')}"
         rows.append(f"{added} {deleted} {_name(path)}")
     return rows
 
@@ -422,10 +455,12 @@ async def git_log(
     form = "%x00".join(codes[name] for name in names)
     flags = ("--no-show-signature", "--no-ext-diff", "--no-textconv", "--no-color", "-z", f"--format={form}")
     window = (f"--max-count={limit + 1}", f"--skip={skip}", start, "--", *_pathspecs(root, paths))
-    output = await repository.run("log", *flags, *window)
+    output, cut = await repository.run_to_cap(b"\0", "log", *flags, *window)
     commits = _parse_log(output, names)
     kept = _fit(commits[:limit])
-    following = f"{start}:{skip + len(kept)}" if len(commits) > len(kept) else ""
+    if cut and not kept:
+        raise GitError(f"The message of one commit is over {OUTPUT_CAP >> 20} MiB; ask for concise, or name paths.")
+    following = f"{start}:{skip + len(kept)}" if cut or len(commits) > len(kept) else ""
     return GitLog(commits=kept, next_cursor=following)
 
 
@@ -439,7 +474,8 @@ async def _log_start(repository: Repository, revision: str, cursor: str) -> tupl
 
 
 def _parse_log(output: bytes, names: Sequence[str]) -> list[dict[str, str]]:
-    fields = [shown(part).strip() for part in output.split(b"\0")]
+    # Each field ends with a NUL, so what follows the last one is not a field.
+    fields = [shown(part).strip() for part in output.split(b"\0")[:-1]]
     rows = [fields[index : index + len(names)] for index in range(0, len(fields) - len(names) + 1, len(names))]
     return [{name: value for name, value in zip(names, row, strict=True) if value or name != "refs"} for row in rows]
 

@@ -29,6 +29,8 @@ DROPPED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", 
 
 EXIT_NO_TESTS = 5
 EXIT_UNUSABLE = (3, 4)
+EXIT_WHOLE = (0, 1, EXIT_NO_TESTS)
+"""Any other exit code, a signal included, means that pytest did not come to its end."""
 
 
 class SuiteError(WorkbenchError):
@@ -47,6 +49,7 @@ class SuiteResult(RepositoryText):
     timed_out: bool = Field(description="stopped at max_seconds; counts are partial")
     failures: list[dict[str, str]] = Field(description="test, message, traceback (its end)")
     omitted: int = Field(description="failures beyond limit")
+    whole: bool = Field(description="pytest came to its end")
     note: str
 
     def summary(self) -> str:
@@ -59,8 +62,8 @@ class SuiteResult(RepositoryText):
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
     def is_failure(self) -> bool:
-        """A failure, an error or a run that was stopped makes the command fail."""
-        return bool(self.failed or self.errors or self.timed_out)
+        """A failure, an error or a run that did not come to its end makes the command fail."""
+        return bool(self.failed or self.errors or not self.whole)
 
 
 async def run_tests(
@@ -107,11 +110,13 @@ class _Tally:
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[dict[str, str]] = field(default_factory=list)
     finished_tests: int = 0
+    closed: bool = False
     seconds: float = 0.0
 
     def add(self, entry: dict[str, Any]) -> None:
         """Count one line of the report log."""
         kind, outcome = entry.get("$report_type"), entry.get("outcome")
+        self.closed |= kind == "SessionFinish"
         if kind == "CollectReport" and outcome == "failed":
             self._add_failure("errors", entry)
         if kind != "TestReport":
@@ -198,8 +203,14 @@ def _result(tally: _Tally, finished: Finished, limit: int, last_failed: bool) ->
         timed_out=finished.timed_out,
         failures=described,
         omitted=len(tally.failures) - len(described),
+        whole=_is_whole(finished, tally),
         note=_note(finished, tally, last_failed),
     )
+
+
+def _is_whole(finished: Finished, tally: _Tally) -> bool:
+    cut = finished.timed_out or finished.truncated
+    return tally.closed and not cut and finished.exit_code in EXIT_WHOLE
 
 
 def _note(finished: Finished, tally: _Tally, last_failed: bool) -> str:
@@ -209,8 +220,10 @@ def _note(finished: Finished, tally: _Tally, last_failed: bool) -> str:
         return "stopped because pytest printed too much: name fewer paths"
     if finished.exit_code == EXIT_NO_TESTS:
         return "no failures are recorded from the last run" if last_failed else "no tests match paths and keyword"
-    if finished.exit_code not in (0, 1) and not tally.failures:
-        return f"pytest ended with exit code {finished.exit_code}: {_last_words(finished)}"
+    if finished.exit_code not in EXIT_WHOLE:
+        return f"pytest broke off with exit code {finished.exit_code}, later tests did not run: {_last_words(finished)}"
+    if not tally.closed:
+        return f"pytest vanished in mid-run (exit code {finished.exit_code}): a test ended it; counts are partial"
     return ""
 
 

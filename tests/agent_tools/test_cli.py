@@ -2,16 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from agent_tools.catalog import CATALOG
 from agent_tools.cli import build_app
 from agent_tools.jobs.local import RESULT_VARIABLE
+from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.workspace.conftest import run_git
 
 
@@ -96,3 +100,33 @@ def test_a_command_does_not_wait_for_the_servers_library(repository):
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_ladder_that_is_told_to_end_ends_its_trainer_and_removes_its_cache(tmp_path, number):
+    data = build_repository(tmp_path)
+    # The first sample goes through, so that there is a cache folder; the second one hangs.
+    overrides = ["standin.hang=hung.txt", "standin.hang_with=go"]
+    command = [sys.executable, "-m", "agent_tools.cli", "--root", str(tmp_path), "bench", "ladder"]
+    with subprocess.Popen(
+        [*command, "--data", str(data), "--rounds", "1", "--no-docs", "--", "demo", *overrides],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        while "[1/" not in (line := process.stderr.readline()):
+            assert line, "the ladder ended early"
+        (tmp_path / "go").touch()
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "hung.txt").exists() or len((tmp_path / "hung.txt").read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (cache,) = tmp_path.glob("outputs/ladders/*/cache")
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert "cancelled" in said
+    assert not cache.exists()
+    for pid in (tmp_path / "hung.txt").read_text().split():
+        assert not psutil.pid_exists(int(pid)) or psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE

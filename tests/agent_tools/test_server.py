@@ -272,7 +272,7 @@ def test_a_second_client_and_one_that_vanishes_disturb_nobody(repository):
             assert process.stdin is not None
             await process.stdin.send(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"git_st')
             await process.stdin.aclose()
-            with anyio.fail_after(20):
+            with anyio.fail_after(120):
                 await process.wait()
             await process.aclose()
             await _check_status(one)
@@ -289,13 +289,13 @@ def test_a_client_that_vanishes_in_a_test_run_leaves_no_process(repository):
         parameters = stdio(repository).model_copy(update={"env": environment})
         async with Client(parameters) as client, anyio.create_task_group() as group:
             group.start_soon(client.call_tool, "test_run", {"paths": ["test_slow.py"]})
-            with anyio.fail_after(30):
+            with anyio.fail_after(150):
                 while not _pytest_runs(marker):
                     await anyio.sleep(0.1)
             group.cancel_scope.cancel()
 
     anyio.run(run)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while _pytest_runs(marker):
         assert time.monotonic() < deadline, _pytest_runs(marker)
         time.sleep(0.1)
@@ -328,7 +328,7 @@ def test_a_server_killed_in_mid_job_loses_nothing(repository):
         job_id = process.stderr.readline().strip()
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (answer := call(repository, "job_status", {"job": job_id}).structured_content)["status"] in local.ACTIVE:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -22,6 +22,7 @@ from agent_tools.records.schema import (
     Sample,
     Summary,
 )
+from agent_tools.records.stages import stage_seconds
 
 START = datetime(2026, 11, 21, 20, 6, 22, tzinfo=UTC)
 RUNGS = (
@@ -220,7 +221,14 @@ def trained(
     return RunRecord(**(values | changes))
 
 
-def profiled(record_id: str = "20261121T193000Z-profile-77aa88") -> RunRecord:
+def profiled(
+    record_id: str = "20261121T193000Z-profile-77aa88", seconds: float = 5.5, stages: dict[str, float] | None = None
+) -> RunRecord:
+    """A profile of the last epoch of an evaluation, as `profile_run` writes it."""
+    given = stages or {"wait": 1.25, "forward": 3.5, "post: boxes": 0.4, "metric": 0.05, "loader.decode": 1.0}
+    run = run_file("evaluate", 2)
+    epochs = [run.epochs[0], run.epochs[1].model_copy(update={"seconds": seconds, "stages": given})]
+    run = run.model_copy(update={"epochs": epochs})
     return RunRecord(
         id=record_id,
         kind="profile",
@@ -231,7 +239,8 @@ def profiled(record_id: str = "20261121T193000Z-profile-77aa88") -> RunRecord:
         git=git(()),
         machine=machine(),
         dataset=dataset(),
-        stages={"decode": 1.25, "model": 3.5, "post: boxes": 0.4, "metric": 0.05},
+        run=run,
+        stages=stage_seconds(epochs[1]),
     )
 
 

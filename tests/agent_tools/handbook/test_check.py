@@ -168,3 +168,10 @@ def test_a_broken_record_and_a_broken_plan_are_named(session, tmp_path):
 def test_a_folder_outside_the_root_is_refused(session, tmp_path):
     with pytest.raises(Exception, match="outside the repository"):
         check_documents(tmp_path, ["../"])
+
+
+def test_a_state_page_that_is_missing_is_reported_once_anything_was_measured(session, tmp_path):
+    (tmp_path / render.STATE_PATH).unlink()
+    assert [(problem.path, problem.kind) for problem in check_documents(tmp_path)] == [(render.STATE_PATH, "missing")]
+    assert check_documents(tmp_path / "elsewhere") == []
+    assert check_documents(tmp_path, ["logs"]) == []

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from agent_tools.handbook import blocks, findings, plots, render
 from agent_tools.handbook.blocks import DocumentError, parse_document
 from agent_tools.handbook.check import check_documents
+from agent_tools.measure.profile import stage_table
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordError
 from tests.agent_tools.handbook import factory
 
@@ -123,7 +125,7 @@ def test_train_evaluate_and_profile_records_get_the_same_shorter_frame(session, 
         text = findings_of(session, record_id).read_text()
         for section in ("Executive summary", "Implementation", "Measurement", "Lessons", "Next steps"):
             assert f"\n## {section}\n" in text
-    assert "share!decode!*" in findings_of(session, "77aa88").read_text()
+    assert "ratio!@0!run/epochs/1/seconds" in findings_of(session, "77aa88").read_text()
     assert not list(session.glob("*010101*")), "a reported figure is no run: it has no findings"
 
 
@@ -158,6 +160,80 @@ def test_an_hmean_below_one_half_is_no_parity_evidence_whatever_the_record_says(
     assert "Recommendation: keep" not in text
 
 
+def collapsed() -> RunRecord:
+    """A ladder that is fast at its end and finds less than half of what it found."""
+    record = factory.ladder(hmean=0.88)
+    assert record.benchmark is not None
+    last = record.benchmark.summaries[-1].model_copy(update={"icdar_hmean": 0.40, "parity": "worse"})
+    benchmark = record.benchmark.model_copy(update={"summaries": [*record.benchmark.summaries[:-1], last]})
+    return record.model_copy(update={"benchmark": benchmark})
+
+
+def test_a_collapse_of_the_score_below_one_half_is_worse_and_not_a_lack_of_evidence(tmp_path):
+    factory.target(tmp_path)
+    folder = tmp_path / "logs/2026-11-21_x"
+    factory.store(folder / "records", collapsed())
+    render.render_all(tmp_path)
+    text = findings_of(folder).read_text()
+    assert "Recommendation: revert" in text
+    assert "| worse |" in text
+    assert "no parity evidence" not in text.lower()
+    (row,) = [line for line in page(tmp_path).split("\n") if "| ICDAR hmean |" in line]
+    assert "0.400, worse |" in row
+
+
+def stages_shown(text: str) -> dict[str, tuple[str, str]]:
+    rows = re.findall(r"^\| `?([\w.: -]+?)`? \| (\d+\.\d{3}) \| ([\d.]+%) \| \[", text, re.MULTILINE)
+    return {name: (seconds, share) for name, seconds, share in rows}
+
+
+def test_the_shares_of_a_profile_are_those_of_the_profiles_own_table(session, tmp_path):
+    render.render_session(tmp_path, session)
+    text = findings_of(session, "77aa88").read_text()
+    expected = {row.stage: (f"{row.seconds:.3f}", f"{100 * row.share:.1f}%") for row in stage_table(factory.profiled())}
+    assert stages_shown(text) == expected
+    assert list(expected) == ["forward", "wait", "post: boxes", "metric", "untimed", "loader.decode"]
+    assert "- **Largest stage:** forward, 3.50 s, 63.6% of the epoch's wall clock" in text
+    assert "### Epochs" not in text
+
+
+def test_what_no_clock_covered_is_never_called_the_largest_stage(tmp_path):
+    folder = tmp_path / "logs/2026-11-21_x"
+    factory.store(folder / "records", factory.profiled(seconds=50.0, stages={"forward": 2.0, "wait": 1.0}))
+    render.render_session(tmp_path, folder)
+    text = findings_of(folder, "77aa88").read_text()
+    assert "Largest stage:** forward" in text
+    assert stages_shown(text)["untimed"] == ("47.000", "94.0%")
+    assert check_documents(tmp_path, ["logs"]) == []
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_the_stages_of_a_run_are_shares_of_its_last_epochs_seconds_and_parts_are_not_added(tmp_path, kind):
+    folder = tmp_path / "logs/2026-11-21_x"
+    run = factory.run_file(kind)
+    stages = {"wait": 0.5, "forward": 1.0, "loader.decode": 3.0}
+    run = run.model_copy(update={"epochs": [*run.epochs[:-1], run.epochs[-1].model_copy(update={"stages": stages})]})
+    factory.store(folder / "records", factory.trained(kind=kind, run=run))
+    render.render_session(tmp_path, folder)
+    whole = run.epochs[-1].seconds
+    shown = stages_shown(findings_of(folder, "aa11bb").read_text())
+    assert list(shown) == ["forward", "wait", "untimed", "loader.decode"]
+    assert shown["untimed"] == ("0.000" if whole <= 1.5 else f"{whole - 1.5:.3f}", shown["untimed"][1])
+    assert shown["forward"][1] == f"{100 / whole:.1f}%"
+    assert shown["loader.decode"][1] == f"{300 / whole:.1f}%"
+    assert check_documents(tmp_path, ["logs"]) == []
+
+
+def test_a_training_is_judged_by_its_pass_over_the_best_weights(tmp_path):
+    folder = tmp_path / "logs/2026-11-21_x"
+    run = factory.run_file("train")
+    best = factory.epoch(2, "val", 1.1, 0.655).model_copy(update={"weights": "best"})
+    factory.store(folder / "records", factory.trained(run=run.model_copy(update={"epochs": [*run.epochs, best]})))
+    render.render_all(tmp_path)
+    assert "**Best ICDAR hmean:** 0.655 in epoch 2" in findings_of(folder, "aa11bb").read_text()
+    assert "| 0.655 |" in page(tmp_path)
+
+
 HOSTILE = [
     "48 receipts | 3.5x faster",
     "<!-- END generated:title --> 99x",
@@ -183,7 +259,7 @@ def test_text_in_a_record_can_neither_break_the_page_nor_pass_for_a_number(tmp_p
 def test_any_title_and_any_stage_name_gives_a_page_that_passes_the_check(tmp_path, text):
     folder = tmp_path / "logs/2026-11-21_any"
     shutil.rmtree(folder, ignore_errors=True)
-    profile = factory.profiled().model_copy(update={"title": text, "stages": {text: 1.0, "model": 2.5}})
+    profile = factory.profiled(stages={text: 1.0, "model": 2.5}).model_copy(update={"title": text})
     factory.store(folder / "records", profile)
     render.render_session(tmp_path, folder)
     assert check_documents(tmp_path, [folder]) == []
@@ -257,6 +333,18 @@ def test_notes_stay_byte_for_byte_while_the_rest_is_rendered_again(session, tmp_
     assert new.attributes["inputs"].startswith("sha256:")
 
 
+def test_a_note_written_while_the_page_was_rendered_is_not_written_over(session, tmp_path):
+    render.render_all(tmp_path)
+    factory.store(session / "records", factory.ladder("20261123T200000Z-benchmark-abcdef", days=2))
+    drafts = render.draft_all(tmp_path)
+    state = tmp_path / render.STATE_PATH
+    state.write_text(state.read_text().replace("*Nothing written yet.*", "Written meanwhile."))
+    before = contents(tmp_path)
+    with pytest.raises(DocumentError, match=r"99_current_state\.md was changed by somebody else while it was rendered"):
+        render.write_drafts(drafts)
+    assert contents(tmp_path) == before
+
+
 def test_a_corrupt_record_is_named_and_stops_the_render(session, tmp_path):
     (session / "records/20261121T220000Z-train-000000.json").write_text('{"id": ')
     with pytest.raises(RecordError, match=r"20261121T220000Z-train-000000\.json is not valid JSON"):
@@ -310,6 +398,47 @@ def test_the_state_page_compares_the_newest_ladder_with_the_target(session, tmp_
     assert "| 5.00x | +0.93x, reached |" in row
     assert "abcdef" in row
     assert "3fa9c1" not in row
+
+
+def speed_up_rows(root: Path) -> list[str]:
+    return [line for line in page(root).split("\n") if "| speed-up |" in line]
+
+
+def test_a_newer_descriptive_ladder_does_not_replace_one_with_a_verdict(session, tmp_path):
+    quick = factory.ladder("20261123T200000Z-benchmark-abcdef", days=2, speed=1.2, rounds=2)
+    factory.store(session / "records", quick)
+    render.render_state(tmp_path)
+    (row,) = speed_up_rows(tmp_path)
+    assert "3fa9c1" in row
+    assert "descriptive" not in row
+
+
+@pytest.mark.parametrize("changes", [{"rounds": 2}, {"parity": "worse"}, {"hmean": 0.3}])
+def test_a_ladder_that_supports_no_verdict_or_lost_accuracy_reaches_no_target(tmp_path, changes):
+    factory.target(tmp_path, value=2.0)
+    factory.store(tmp_path / "logs/2026-11-21_x/records", factory.ladder(**changes))
+    render.render_state(tmp_path)
+    (row,) = speed_up_rows(tmp_path)
+    assert "met without a verdict" in row
+    assert ", reached |" not in row
+
+
+def test_ladders_on_other_data_or_at_another_size_stand_in_rows_of_their_own(tmp_path):
+    other = factory.dataset().model_copy(update={"content_hash": "sha256:" + "cd" * 32})
+    factory.store(
+        tmp_path / "logs/2026-11-21_x/records",
+        factory.ladder(config={"image_size": [640, 640]}),
+        factory.ladder("20261123T200000Z-benchmark-aaaaaa", days=2, overrides=["image_size=[320,320]"]),
+        factory.ladder("20261124T200000Z-benchmark-bbbbbb", days=3, config={"image_size": [640, 640]}, dataset=other),
+    )
+    render.render_all(tmp_path)
+    titles = [row.split(" | ")[0].lstrip("| ").strip("`") for row in speed_up_rows(tmp_path)]
+    assert titles == [
+        "main on sroie-val, 320x320",
+        "main on sroie-val, 640x640, data abababab",
+        "main on sroie-val, 640x640, data cdcdcdcd",
+    ]
+    assert check_documents(tmp_path) == []
 
 
 def test_a_smaller_time_reaches_a_target_in_seconds(session, tmp_path):

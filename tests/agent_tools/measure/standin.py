@@ -1,7 +1,8 @@
 """A repository whose trainer takes no time: the real command lines, processes and run files, without the model.
 
 Its behaviour is read from the overrides, so that a test says what should go wrong: `standin.fail=yes`,
-`standin.refuse=yes`, `standin.hang=FILE`, `standin.silent=yes`, `standin.hash=other`, `standin.weights=other`.
+`standin.fail_with=FILE` (once that exists), `standin.refuse=yes`, `standin.hang=FILE` (with `standin.hang_with=FILE`:
+once that exists), `standin.silent=yes`, `standin.hash=other`, `standin.weights=other`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ if "--cfg" in sys.argv:
     print("datasets:\\n  val_dataset:\\n    config:\\n      cache_config:\\n        cache_images: true")
     sys.exit(0)
 print("MALLOC:", os.environ.get("MALLOC_TOP_PAD_"), "PYTHONPATH:", os.environ.get("PYTHONPATH"))
-if given.get("standin.fail"):
+if given.get("standin.fail") or Path(given.get("standin.fail_with", "/nonexistent")).exists():
     print("RuntimeError: the batch is on fire", file=sys.stderr)
     sys.exit(3)
 if given.get("standin.refuse"):
     sys.exit("error: checkpoint x.ckpt does not exist; give another path")
-if given.get("standin.hang"):
+if given.get("standin.hang") and Path(given.get("standin.hang_with", "/")).exists():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     Path(given["standin.hang"]).write_text(f"{os.getpid()} {child.pid}")
     time.sleep(600)

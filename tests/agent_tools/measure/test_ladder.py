@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import threading
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_tools.measure import ladder
 from agent_tools.measure.ladder import (
     cold_seconds,
     partial_samples,
@@ -24,6 +26,7 @@ from agent_tools.measure.rungs import LADDERS, LadderError, Rung, ladder_arms
 from agent_tools.measure.statistics import summaries
 from agent_tools.measure.trainer import TrainerCancelled
 from agent_tools.records.fingerprints import file_sha256
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.records.build import epoch
@@ -136,7 +139,7 @@ def test_a_ladder_leaves_a_record_with_every_sample_and_no_cache(data: Path, tmp
     assert str(tmp_path) not in record.model_dump_json()
     assert "image_size=[320,256]" in record.overrides
     folder = tmp_path / "outputs" / "ladders" / record.id
-    assert list((folder / "cache").iterdir()) == []
+    assert not (folder / "cache").exists()
     assert partial_samples(tmp_path, record.id) == benchmark.samples
     total = 2 * len(benchmark.arms)
     assert [step[:2] for step in steps] == [(done, total) for done in range(total + 1)]
@@ -177,6 +180,89 @@ def test_a_cancelled_ladder_says_so(data: Path, tmp_path: Path) -> None:
     cancel.set()
     with pytest.raises(TrainerCancelled):
         run_ladder(tmp_path, "demo", data=data, cancel=cancel)
+
+
+ARMS = len(LADDERS["demo"])
+
+
+def partial_record(root: Path) -> RunRecord:
+    store = RecordStore(root)
+    (record,) = store.list().records
+    assert record.benchmark is not None
+    return record
+
+
+def test_when_a_later_round_fails_the_complete_rounds_become_a_record_that_the_error_names(
+    data: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "a.ckpt"
+    checkpoint.write_bytes(b"weights")
+
+    def break_in_the_second_round(done: int, total: int, message: str) -> None:
+        if done == ARMS + 1:
+            (tmp_path / "broken").touch()
+
+    with pytest.raises(LadderError, match=r"failed in round 1(.|\n)*The complete rounds \(1\) are kept") as caught:
+        run_ladder(
+            tmp_path,
+            "demo",
+            data=data,
+            rounds=6,
+            checkpoint=checkpoint,
+            overrides=["standin.fail_with=broken"],
+            progress=break_in_the_second_round,
+            session="night",
+        )
+    record = partial_record(tmp_path)
+    assert record.id in str(caught.value)
+    assert record.benchmark is not None
+    assert record.title == "demo ladder, 1 of 6 rounds"
+    assert (record.benchmark.protocol.rounds, record.benchmark.protocol.descriptive) == (1, True)
+    assert [s.arm for s in record.benchmark.samples] == record.benchmark.protocol.order[0]
+    assert record.benchmark.summaries == summaries(record.benchmark.samples, record.benchmark.arms, 0.005)
+    assert len(partial_samples(tmp_path, record.id)) == ARMS + 1
+    kept = json.loads((tmp_path / "outputs" / "ladders" / record.id / "samples.json").read_text())
+    assert kept["protocol"] == record.benchmark.protocol.model_dump()
+    assert kept["arms"] == [arm.model_dump() for arm in record.benchmark.arms]
+    assert kept["dataset"] == record.model_dump(mode="json")["dataset"]
+    assert record.machine is not None
+    assert kept["machine"]["key"] == record.machine.key
+    assert kept["checkpoint_sha256"] == file_sha256(checkpoint)
+    assert kept["parity_margin"] == 0.005
+    assert kept["environment"]["decoder"] == "turbojpeg 2.1.5"
+    assert "git" in kept
+
+
+def test_a_ladder_cancelled_after_a_whole_round_records_it_and_leaves_no_cache(data: Path, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    with pytest.raises(TrainerCancelled, match=r"The complete rounds \(1\) are kept as record"):
+        run_ladder(
+            tmp_path,
+            "demo",
+            data=data,
+            rounds=3,
+            cancel=cancel,
+            progress=lambda done, total, message: cancel.set() if done == ARMS else None,
+        )
+    assert partial_record(tmp_path).environment["decoder"] == "turbojpeg 2.1.5"
+    assert not list(tmp_path.glob("outputs/ladders/*/cache"))
+
+
+def test_a_sample_that_hangs_is_ended_at_its_limit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "SAMPLE_SECONDS", 2.0)
+    with pytest.raises(LadderError, match="ended at its limit of 2 s"):
+        run_ladder(tmp_path, "demo", data=data, overrides=["standin.hang=hung.txt"])
+
+
+def test_caches_of_killed_ladders_are_removed_and_those_of_running_ones_are_left(data: Path, tmp_path: Path) -> None:
+    killed, running = (tmp_path / "outputs" / "ladders" / name / "cache" for name in ("killed", "running"))
+    for cache in (killed, running):
+        cache.mkdir(parents=True)
+    with (running.parent / ladder.LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run_ladder(tmp_path, "demo", data=data, rounds=1)
+    assert not killed.exists()
+    assert running.exists()
 
 
 def test_unusable_arguments_are_refused_before_anything_runs(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from agent_tools.measure.trainer import UnknownRun
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.records.build import epoch, record, run_file, write_run_file
+from tests.agent_tools.workspace.conftest import run_git
 
 
 def test_the_profile_of_a_run_is_its_last_epoch_longest_stage_first(tmp_path: Path) -> None:
@@ -59,3 +60,17 @@ def test_a_run_that_cannot_be_profiled_is_refused(tmp_path: Path) -> None:
         profile_run(tmp_path, "no-such-run")
     with pytest.raises(ProfileError, match="of kind benchmark"):
         stage_table(record())
+
+
+def test_a_run_that_nobody_watched_is_not_given_the_tree_and_machine_of_today(tmp_path: Path) -> None:
+    build_repository(tmp_path)
+    run_git(tmp_path, "init", "-q", "-b", "main")
+    write_run_file(tmp_path, run_file())
+    old = profile_run(tmp_path, run_file().id)
+    assert (old.git, old.machine) == (None, None)
+    assert old.environment == run_file().environment | {
+        "tree and machine": "not recorded: the run ended before anybody looked"
+    }
+    new = profile_run(tmp_path)
+    assert new.git is not None
+    assert new.machine is not None

@@ -25,6 +25,16 @@ from agent_tools.records.fingerprints import (
 )
 
 ROOT = Path("/home/ann/projects/bench")
+HOST = "node17.lab.example"
+
+
+@pytest.fixture(autouse=True)
+def _known_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One host and account wherever the tests run: a machine may be called `localhost`, or a user `data`."""
+    monkeypatch.setattr(socket, "gethostname", lambda: HOST)
+    for name in ("USER", "LOGNAME"):
+        monkeypatch.setenv(name, "mallory")
+    monkeypatch.setenv("HOME", "/home/mallory")
 
 
 # --- machine ---
@@ -166,6 +176,30 @@ def test_git_variables_of_the_caller_do_not_redirect_the_look(
     assert git_state(repository) == expected
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_checkout_that_belongs_to_another_user_is_described(repository: Path) -> None:
+    expected = git_state(repository)
+    for path in (repository, *repository.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    plain = {**os.environ, "GIT_CONFIG_NOSYSTEM": "1"}
+    refused = subprocess.run(["git", "status"], cwd=repository, env=plain, capture_output=True, text=True, check=False)
+    assert "dubious ownership" in refused.stderr
+    assert git_state(repository) == expected
+
+
+def test_a_folder_inside_a_repository_and_a_linked_worktree_are_described(repository: Path, tmp_path: Path) -> None:
+    (repository / "inner").mkdir()
+    (repository / "inner" / "b.txt").write_text("b")
+    state = git_state(repository / "inner")
+    assert state is not None
+    assert state == git_state(repository)
+    assert state.changed_files == ["?? inner/b.txt"]
+    git(repository, "worktree", "add", "-q", "-b", "side", str(tmp_path / "linked"))
+    linked = git_state(tmp_path / "linked")
+    assert linked is not None
+    assert (linked.branch, linked.dirty) == ("side", False)
+
+
 # --- privacy ---
 
 
@@ -199,9 +233,7 @@ def test_paths_become_relative_or_their_last_part(given_text: str, kept: str) ->
     assert strip_private(given_text, ROOT) == kept
 
 
-def test_account_and_host_become_placeholders_in_values_keys_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: "node17.lab.example")
-    monkeypatch.setenv("USER", "mallory")
+def test_account_and_host_become_placeholders_in_values_keys_and_lists() -> None:
     value = {"mallory": ["run on NODE17 by mallory", 3, None, True], "url": "tcp://node17.lab.example:80"}
     cleaned = strip_private(value, ROOT)
     assert cleaned == {"<user>": ["run on <host> by <user>", 3, None, True], "url": "tcp://<host>:80"}
@@ -220,13 +252,13 @@ FRAMES = st.sampled_from(
 @settings(deadline=None)
 @given(st.lists(st.tuples(FRAMES, PATHS), min_size=1, max_size=3), st.sampled_from([" ", ", ", "\n", ";", "="]))
 def test_no_absolute_path_home_or_host_survives(framed: list[tuple[str, str]], joint: str) -> None:
-    text = joint.join(frame.format(path) for frame, path in framed) + f" on {socket.gethostname()}"
+    text = joint.join(frame.format(path) for frame, path in framed) + f" on {HOST}"
     cleaned = strip_private({"argv": [text], text: "k"}, ROOT)
     for result in (cleaned["argv"][0], *cleaned):
         assert "/home" not in result
         assert "/Users" not in result
         assert str(ROOT) not in result
-        assert socket.gethostname().lower() not in result.lower()
+        assert HOST not in result.lower()
         assert not [word for word in re.split(r"[\s'\"=,:;()\[\]<>]+", result) if os.path.isabs(word)]
 
 

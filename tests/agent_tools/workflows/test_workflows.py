@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from agent_tools.handbook.blocks import DocumentError
 from agent_tools.jobs import local
 from agent_tools.measure.ladder import LadderError
 from agent_tools.measure.rungs import LADDERS
 from agent_tools.measure.trainer import TrainerError
+from agent_tools.records.schema import FeatureRow
 from agent_tools.records.store import RecordError, RecordStore
 from agent_tools.results import CHARACTER_LIMIT
 from agent_tools.workflows import demo
@@ -21,6 +23,7 @@ from agent_tools.workflows.records import record_list, record_show
 from agent_tools.workflows.training import ConfigKeyError, config_show, features_check, train_now, train_run
 from agent_tools.workspace.root import Root, RootError
 from tests.agent_tools.measure.standin import build_repository
+from tests.agent_tools.records.build import record, run_file, write_run_file
 from tests.agent_tools.workspace.conftest import run_git
 
 RUNGS = len(LADDERS["demo"])
@@ -39,7 +42,7 @@ def root(tmp_path: Path) -> Root:
 
 
 def ended(root: Root, job: str) -> JobReport:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 280
     while (report := job_status(root, job)).status in local.ACTIVE:
         assert time.monotonic() < deadline, report
         time.sleep(0.1)
@@ -92,7 +95,7 @@ def test_a_job_that_fails_shows_the_reason_in_its_log(root):
 
 def test_a_cancelled_ladder_ends_its_trainer_too(root, tmp_path):
     started = bench_run(root, "demo", DATA, rounds=1, overrides=("standin.hang=hung.txt",))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 280
     while not (tmp_path / "hung.txt").exists():
         assert time.monotonic() < deadline, job_status(root, started.job)
         time.sleep(0.05)
@@ -285,3 +288,87 @@ def test_a_stale_document_is_found_and_mended(root):
     assert docs_render(root, records=(measured.record_id,)).documents
     session = next((root.path / "logs").iterdir())
     assert docs_render(root, folder=f"logs/{session.name}").documents
+
+
+def test_a_folder_without_records_is_refused_and_gets_no_page(root):
+    for folder in ("docs", "data", "docs/ai_handbook"):
+        with pytest.raises(DocumentError, match=rf"'{folder}' holds no records/\*\.json"):
+            docs_render(root, folder=folder)
+    assert not list((root.path / "docs").rglob("*.md"))
+
+
+def test_a_table_that_does_not_follow_from_its_samples_is_a_problem(root):
+    measured = bench_ladder(root, "demo", DATA, rounds=1, images=4, session="try")
+    assert docs_check(root).ok
+    path = RecordStore(root.path).find(measured.record_id)
+    data = json.loads(path.read_text())
+    data["benchmark"]["summaries"][-1]["ratio_to_first"] = 9.0
+    path.write_text(json.dumps(data))
+    docs_render(root)
+    (problem,) = docs_check(root).problems
+    assert path.name in problem
+    assert "does not follow from its samples: ratio_to_first is" in problem
+    data["benchmark"]["samples"][0]["warm_seconds"] = []
+    path.write_text(json.dumps(data))
+    assert any("cannot be computed again" in problem for problem in docs_check(root).problems)
+
+
+def test_a_disk_that_refuses_a_document_does_not_hide_the_measurement(root):
+    (root.path / "docs" / "ai_handbook").rmdir()
+    (root.path / "docs" / "ai_handbook").write_text("in the way")
+    measured = train_now(root, session="try")
+    assert "documents were not rendered" in measured.note
+    assert RecordStore(root.path).load(measured.record_id).kind == "train"
+
+
+def test_a_demo_whose_page_cannot_be_written_still_says_what_it_measured(root):
+    weights = root.path / demo.WEIGHTS
+    weights.parent.mkdir(parents=True, exist_ok=True)
+    weights.write_bytes(b"weights")
+    (root.path / demo.DEMO / "99_current_state.md").mkdir(parents=True)
+    measured = demo.run_demo(root, data=DATA)
+    assert "documents were not rendered" in measured.note
+    assert "two rounds: descriptive" in measured.note
+    assert len(measured.table) == RUNGS + 1
+
+
+def test_a_slow_epoch_is_reported_and_fails_no_feature_check(root):
+    row = FeatureRow(
+        feature="epoch ratio", criterion="c", verified_by="v", expected=">= 1.0x", seen="0.9x", status="fail"
+    )
+    write_run_file(root.path, run_file(id="slow", features=[*run_file().features, row]))
+    assert features_check(root, "slow").passed
+    write_run_file(root.path, run_file(id="idle", features=[row.model_copy(update={"feature": "tensor cache"})]))
+    assert not features_check(root, "idle").passed
+
+
+def test_a_record_whose_figures_are_odd_is_listed_with_the_reason_and_hides_no_other(root):
+    good = train_now(root)
+    odd = record(kind="profile", stages={"forward": 1.0})
+    RecordStore(root.path).write(odd)
+    rows = {row["id"]: row["headline"] for row in record_list(root).records}
+    assert set(rows) == {good.record_id, odd.id}
+    assert rows[odd.id].startswith("no headline: Record")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "synthetic.root=/srv/receipts",
+        "synthetic={root:/srv/receipts}",
+        "output_dir=/srv/runs",
+        "logger.name=../../elsewhere",
+        "logger.name=..",
+        "+logger.save_dir=/srv/logs",
+        "logger.version=/srv/v1",
+        "+callbacks.best.dirpath=/srv/checkpoints",
+        "+trainer.default_root_dir=/srv",
+        "+trainer={default_root_dir:/srv}",
+        "datasets.val_dataset.config.cache_dir=/srv/cache",
+        "datasets={val_dataset:{config:{cache_dir:/srv/cache}}}",
+    ],
+)
+def test_whatever_the_trainer_writes_to_lies_in_the_root_even_for_people(root, override):
+    with pytest.raises((RootError, OverrideError)):
+        check_overrides(Root(root.path, (Path("/"),)), [override])
+    assert check_overrides(root, ["synthetic.root=outputs/mine/", "callbacks.best.monitor=val/icdar_hmean"])

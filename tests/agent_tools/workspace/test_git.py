@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from agent_tools.results import CHARACTER_LIMIT, CursorError
+from agent_tools.workspace import git as git_module
 from agent_tools.workspace.git import GitDiff, GitError, GitLog, GitStatus, git_diff, git_log, git_status
 from agent_tools.workspace.root import Root, RootError
 
@@ -150,6 +151,49 @@ def test_no_answer_exceeds_the_character_limit(repository, git):
         assert len(answer.model_dump_json()) < CHARACTER_LIMIT
     git(repository, "commit", "-qm", "s" * 3000 + "\n\n" + "b" * 90_000)
     assert len(log(repository, limit=100, response_format="detailed").model_dump_json()) < CHARACTER_LIMIT
+
+
+def test_an_answer_that_git_had_to_cut_says_so_and_ends_with_a_whole_entry(repository, git, monkeypatch):
+    for number in range(60):
+        (repository / f"file {number:02}.txt").write_text(f"{number}\n" * 20)
+    git(repository, "add", "--intent-to-add", ".")
+    whole, files = diff(repository, limit=2000), status(repository, limit=500)
+    assert (whole.note, files.note) == ("", "")
+    monkeypatch.setattr(git_module, "OUTPUT_CAP", 900)
+    cut, fewer = diff(repository, limit=2000), status(repository, limit=500)
+    for answer in (cut, fewer):
+        assert "name paths" in answer.note
+        assert "name paths" in answer.summary()
+    assert 0 < len(fewer.unstaged) < 60
+    assert set(fewer.unstaged) < set(files.unstaged)
+    assert 0 < len(cut.files) < 60
+    assert set(cut.files) < set(whole.files)
+    assert whole.patch.startswith(cut.patch + "\n")
+
+
+def test_a_configuration_too_long_to_be_read_whole_is_refused(repository, git, monkeypatch):
+    git(repository, "config", "filter.evil.clean", "x" * 3000)
+    monkeypatch.setattr(git_module, "OUTPUT_CAP", 900)
+    with pytest.raises(GitError, match="git config said more than"):
+        status(repository)
+
+
+def test_a_log_that_git_had_to_cut_goes_on_on_the_next_page(repository, git, monkeypatch):
+    for number in range(12):
+        git(repository, "commit", "-q", "--allow-empty", "-m", f"c{number}")
+    expected = [commit["subject"] for commit in log(repository).commits]
+    monkeypatch.setattr(git_module, "OUTPUT_CAP", 700)
+    seen, cursor = [], ""
+    for _ in range(13):
+        part = log(repository, cursor=cursor)
+        seen += [commit["subject"] for commit in part.commits]
+        cursor = part.next_cursor
+        if not cursor:
+            break
+    assert seen == expected
+    git(repository, "commit", "-q", "--allow-empty", "-m", "s\n\n" + "b" * 900)
+    with pytest.raises(GitError, match="The message of one commit"):
+        log(repository, response_format="detailed")
 
 
 def test_log_pages_stay_right_while_commits_are_added(repository, git):
