@@ -1,12 +1,14 @@
 """Fixtures every test may use."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-# Machines that run tests are shared and slow at times: a property is about values, never about time.
-settings.register_profile("default", deadline=None)
+# Machines that run tests are shared and slow at times: a property is about values, never about time. CI must judge the
+# same change the same way twice, so it draws the same examples; local runs go on searching.
+settings.register_profile("default", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("default")
 
 SHARED_RECEIPTS = Path(__file__).resolve().parents[2] / "shared" / "data"

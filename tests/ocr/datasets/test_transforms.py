@@ -84,23 +84,21 @@ def test_the_naive_transform_keeps_polygons_apart_that_lie_outside_the_image() -
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-@given(angle=st.floats(-0.2, 0.2), scale=st.floats(0.2, 1.8), shift=st.floats(-30, 30), seed=st.integers(0, 1000))
+@given(angle=st.floats(-0.2, 0.2), scale=st.floats(0.2, 1.8), shift=st.floats(-30, 30))
 @settings(max_examples=25, deadline=None)
-def test_a_warp_puts_a_bright_box_where_its_matrix_puts_the_polygon(
-    angle: float, scale: float, shift: float, seed: int
-) -> None:
-    del seed
+def test_a_warp_puts_a_bright_box_where_its_matrix_puts_the_polygon(angle: float, scale: float, shift: float) -> None:
     box = (150, 120, 310, 260)
     image = square_image(420, 460, box)
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
     matrix = np.array([[cosine, -sine, shift], [sine, cosine, shift], [0, 0, 1]])
     warped = warp(image, matrix, (640, 640))
-    expected = np.zeros((640, 640), np.uint8)
+    # Drawn with a margin around the output, so that an edge just outside of it counts as an edge.
+    expected = np.zeros((672, 672), np.uint8)
     # Eight bits below the pixel; OpenCV's fill puts pixel centres on integers, ours are half a pixel further.
-    points = np.round((transform_points(matrix, box_polygon(box)) - 0.5) * 256).astype(np.int32)
+    points = np.round((transform_points(matrix, box_polygon(box)) - 0.5 + 16) * 256).astype(np.int32)
     cv2.fillPoly(expected, [points], 255, shift=8)
-    inside = cv2.erode(expected, np.ones((5, 5), np.uint8))
-    outside = cv2.dilate(expected, np.ones((7, 7), np.uint8))
+    inside = cv2.erode(expected, np.ones((5, 5), np.uint8))[16:-16, 16:-16]
+    outside = cv2.dilate(expected, np.ones((7, 7), np.uint8))[16:-16, 16:-16]
     assert (warped[..., 0][inside > 0] > 200).all()
     assert (warped[..., 0][outside == 0] < 55).all()
 
