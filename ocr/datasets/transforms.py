@@ -40,10 +40,6 @@ class Transform(Protocol):
         """Transform one (h, w, 3) uint8 image and its polygons; neither argument is changed."""
         ...
 
-    def matrix_for(self, height: int, width: int) -> np.ndarray:
-        """Return the matrix of a deterministic transform for an image of this size."""
-        ...
-
     def fingerprint(self) -> dict[str, Any]:
         """Return everything that the output depends on, as JSON-ready values (part of the cache key)."""
         ...
@@ -94,10 +90,6 @@ class LetterboxTransform:
         """`size` is (height, width) in network pixels."""
         self.size = (int(size[0]), int(size[1]))
 
-    def matrix_for(self, height: int, width: int) -> np.ndarray:
-        """See `letterbox_matrix`."""
-        return letterbox_matrix(height, width, self.size)
-
     def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:  # noqa: ARG002
         """Resize by area into a zero canvas; polygons follow the matrix."""
         height, width = image.shape[:2]
@@ -107,7 +99,7 @@ class LetterboxTransform:
         canvas[:rows, :columns] = cv2.resize(
             image, (columns, rows), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
         )
-        matrix = self.matrix_for(height, width)
+        matrix = letterbox_matrix(height, width, self.size)
         return Transformed(canvas, matrix, [transform_points(matrix, polygon) for polygon in polygons])
 
     def fingerprint(self) -> dict[str, Any]:
@@ -141,10 +133,6 @@ class AugmentTransform:
                 A.ToGray(p=0.1),
             ]
         )
-
-    def matrix_for(self, height: int, width: int) -> np.ndarray:
-        """Refuse: a random transform has no matrix of its own."""
-        raise NotImplementedError("a random transform draws its matrix anew for each sample")
 
     def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:
         """Draw a matrix, warp once, then change the pixels."""
@@ -193,10 +181,6 @@ class NaiveTransform:
             keypoint_params=A.KeypointParams("xy", remove_invisible=False, label_fields=["polygon_id"]),
         )
 
-    def matrix_for(self, height: int, width: int) -> np.ndarray:
-        """See `letterbox_matrix`."""
-        return letterbox_matrix(height, width, self.size)
-
     def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:  # noqa: ARG002
         """Resize, pad, normalise and move keypoints by albumentations; keypoints carry their polygon's id."""
         points = np.concatenate([*polygons, np.zeros((0, 2))])
@@ -205,7 +189,7 @@ class NaiveTransform:
         moved, moved_ids = np.asarray(out["keypoints"], float).reshape(-1, 2), np.asarray(out["polygon_id"])
         return Transformed(
             out["image"],
-            self.matrix_for(image.shape[0], image.shape[1]),
+            letterbox_matrix(image.shape[0], image.shape[1], self.size),
             [moved[moved_ids == polygon_id] for polygon_id in range(len(polygons))],
         )
 
