@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,9 +26,9 @@ class ToolResult(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @abstractmethod
     def summary(self) -> str:
         """Say the result in a few lines; the structured content holds all of it."""
-        raise NotImplementedError
 
     def is_failure(self) -> bool:
         """Tell whether the command that printed this should end with an exit code other than 0."""

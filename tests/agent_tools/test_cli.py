@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from agent_tools.catalog import CATALOG
 from agent_tools.cli import build_app
 from agent_tools.jobs.local import RESULT_VARIABLE
+from tests.agent_tools.conftest import run_git
 from tests.agent_tools.measure.standin import build_repository
-from tests.agent_tools.workspace.conftest import run_git
 
 
 @pytest.fixture

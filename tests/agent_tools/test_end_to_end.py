@@ -13,7 +13,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from agent_tools.measure.rungs import LADDERS
-from tests.agent_tools.workspace.conftest import run_git
+from tests.agent_tools.conftest import run_git
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -22,18 +22,6 @@ from agent_tools.jobs.processes import marked
 from agent_tools.results import CHARACTER_LIMIT, ToolResult
 from agent_tools.server import WorkbenchServer
 from agent_tools.workspace.root import Root
-from tests.agent_tools.workspace.conftest import run_git
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    run_git(folder, "init", "-q", "-b", "main")
-    (folder / "a.txt").write_text("one\n")
-    run_git(folder, "add", ".")
-    run_git(folder, "commit", "-q", "-m", "first")
-    return folder
 
 
 def call(folder: Path, name: str, arguments: dict[str, Any] | None = None, mode: str = "auto") -> Any:

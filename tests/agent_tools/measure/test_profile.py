@@ -9,9 +9,9 @@ import pytest
 from agent_tools.measure.profile import UNTIMED, ProfileError, profile_run, stage_rows, stage_table
 from agent_tools.measure.trainer import UnknownRun
 from agent_tools.records.store import RecordStore
+from tests.agent_tools.conftest import run_git
 from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.records.build import epoch, record, run_file, write_run_file
-from tests.agent_tools.workspace.conftest import run_git
 
 
 def test_the_profile_of_a_run_is_its_last_epoch_longest_stage_first(tmp_path: Path) -> None:

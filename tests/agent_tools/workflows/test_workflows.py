@@ -22,9 +22,9 @@ from agent_tools.workflows.overrides import OverrideError, check_overrides
 from agent_tools.workflows.records import record_list, record_show
 from agent_tools.workflows.training import ConfigKeyError, config_show, features_check, train_now, train_run
 from agent_tools.workspace.root import Root, RootError
+from tests.agent_tools.conftest import run_git
 from tests.agent_tools.measure.standin import build_repository
 from tests.agent_tools.records.build import record, run_file, write_run_file
-from tests.agent_tools.workspace.conftest import run_git
 
 RUNGS = len(LADDERS["demo"])
 DATA = "data/my receipts"

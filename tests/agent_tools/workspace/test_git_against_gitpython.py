@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent_tools.workspace.git import git_log, git_status
 from agent_tools.workspace.root import Root
-from tests.agent_tools.workspace.conftest import run_git
+from tests.agent_tools.conftest import run_git
 
 names = st.text(st.characters(codec="utf-8", categories=("L", "N")), min_size=1, max_size=12).map(
     lambda name: f"{name}.txt"
