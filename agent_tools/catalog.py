@@ -1,7 +1,8 @@
 """The one table of tools: what the server offers, the command line has under the same name.
 
 To add a tool: write the function (typed parameters with descriptions, a flat `ToolResult`, `WorkbenchError` for what
-can go wrong) and add its row here. Whoever calls fills in parameters called `root`, `report`, `progress` or `cancel`.
+can go wrong) and add its row here. Whoever calls fills in parameters called `root`, `report`, `progress`, `cancel` or
+`resume_with`. A tool with a `foreground` starts a job on the server and does the work itself on the command line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import json
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal, get_origin
 
@@ -20,11 +21,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
-from agent_tools.workflows import demo, documents, jobs, measuring, records, training
-from agent_tools.workspace import git, tests
+from agent_tools.workflows import (
+    comparing,
+    demo,
+    documents,
+    jobs,
+    measuring,
+    records,
+    records_entry,
+    records_export,
+    training,
+)
+from agent_tools.workspace import git, sql, tests
 from agent_tools.workspace.root import Root
 
-INJECTED = ("root", "report", "progress", "cancel")
+INJECTED = ("root", "report", "progress", "cancel", "resume_with")
 
 Surface = Literal["mcp", "cli", "hidden"]
 """`mcp`: server and command line; `cli`: command line only; `hidden`: the same, not shown in its help."""
@@ -58,6 +69,12 @@ class Tool:
     open_world: bool = False
     toolset: str = "default"
     surface: Surface = "mcp"
+    foreground: Callable[..., Any] | None = None
+
+    @property
+    def command(self) -> Tool:
+        """The tool as the command line has it."""
+        return replace(self, function=self.foreground, foreground=None) if self.foreground else self
 
     @property
     def noun(self) -> str:
@@ -163,6 +180,7 @@ async def call(
     report: Report | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
+    resume_with: Callable[[list[str]], None] | None = None,
 ) -> ToolResult:
     """Check the arguments and run the tool; a function that is not async runs on a thread.
 
@@ -173,11 +191,18 @@ async def call(
         report: takes progress inside of a call.
         progress: takes progress of work that runs in the foreground for minutes.
         cancel: ends such work once it is set.
+        resume_with: told the words of the command that goes on with such work after an interruption.
 
     Raises:
         WorkbenchError: anything that the caller can understand and mend.
     """
-    injected = {"root": root, "report": report, "progress": progress, "cancel": cancel}
+    injected = {
+        "root": root,
+        "report": report,
+        "progress": progress,
+        "cancel": cancel,
+        "resume_with": resume_with,
+    }
     known = tool.signature.parameters
     given = tool.check(arguments) | {name: value for name, value in injected.items() if name in known}
     if inspect.iscoroutinefunction(tool.function):
@@ -192,7 +217,15 @@ CATALOG: tuple[Tool, ...] = (
     Tool("train_run", training.train_run, "Start a training", read_only=False),
     Tool("config_show", training.config_show, "Show the resolved configuration", read_only=True, idempotent=True),
     Tool("features_check", training.features_check, "Check requested features", read_only=True, idempotent=True),
-    Tool("bench_run", measuring.bench_run, "Start a benchmark ladder", read_only=False),
+    Tool("bench_run", comparing.bench_run, "Start a benchmark", read_only=False),
+    Tool(
+        "bench_compare",
+        comparing.bench_compare,
+        "Compare two sides",
+        read_only=False,
+        open_world=True,
+        foreground=comparing.compare_now,
+    ),
     Tool("record_list", records.record_list, "List measured records", read_only=True, idempotent=True),
     Tool("record_show", records.record_show, "Show one record", read_only=True, idempotent=True),
     Tool("profile_run", measuring.profile_run, "Profile the stages of a run", read_only=False),
@@ -205,7 +238,18 @@ CATALOG: tuple[Tool, ...] = (
     Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
     Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),
     Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
+    Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
+    Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
+    Tool("bench_check", comparing.bench_check, "Check against the accepted record", read_only=False, surface="cli"),
+    Tool("bench_judge", comparing.bench_judge, "Judge the judge", read_only=False, surface="cli"),
     Tool("profile_stages", measuring.profile_stages, "Profile here", read_only=False, surface="cli"),
+    Tool("job_resume", jobs.job_resume, "Go on with a job", read_only=False, surface="cli"),
+    Tool("record_export", records_export.record_export, "Export raw samples as CSV", read_only=False, surface="cli"),
+    Tool("record_import", records_entry.record_import, "Import another tool's report", read_only=False, surface="cli"),
+    Tool("record_report", records_entry.record_report, "Enter a reported figure", read_only=False, surface="cli"),
+    Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
+    Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql", surface="cli"),
+    Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("demo", demo.run_demo, "Show the project at work", read_only=False, surface="cli"),
     Tool("train_now", training.train_now, "Train here", read_only=False, surface="hidden"),
 )

@@ -1,8 +1,8 @@
 """The catalogue as commands: `agent-tools noun verb`, with `--json` printing one JSON object as the last line.
 
-The first parameter of a tool is positional where it is a string (and not keyword-only), a list takes the remaining
-words, all others are options. Whoever types here may read data anywhere; a client of the server only in the root and
-the folders of `serve --data`.
+The first parameter of a tool is positional where it is a string (and not keyword-only), and so are those marked
+`Positional`; a list takes the remaining words, all others are options. Whoever types here may read data anywhere; a
+client of the server only in the root and the folders of `serve --data`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from agent_tools.catalog import CATALOG, Tool, call
 from agent_tools.jobs.local import Reporter
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.results import ToolResult
+from agent_tools.results import Positional, ToolResult
 from agent_tools.workspace.root import Root
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def build_app() -> typer.Typer:
     app = typer.Typer(help="Train, measure, record and document a text detector.", **_PLAIN)
     app.callback()(_choose_root)
     groups: dict[str, typer.Typer] = {}
-    for tool in CATALOG:
+    for tool in (row.command for row in CATALOG):
         group = _group(app, groups, tool.noun) if tool.verb else app
         command = group.command(tool.verb or tool.noun, help=tool.description, hidden=tool.surface == "hidden")
         command(_command(tool))
@@ -105,6 +105,7 @@ def _command(tool: Tool) -> Callable[..., None]:
                         report=_print_report,
                         progress=partial(_print_progress, reporter),
                         cancel=cancel,
+                        resume_with=reporter.resume_with,
                     )
                 ),
                 as_json,
@@ -157,7 +158,8 @@ def _option(parameter: inspect.Parameter, first: bool) -> inspect.Parameter:
     plain, text = _described(parameter.annotation)
     is_list = get_origin(plain) is tuple
     required = parameter.default is parameter.empty
-    is_word = is_list or (first and plain is str and parameter.kind is not parameter.KEYWORD_ONLY)
+    is_marked = Positional in get_args(parameter.annotation)
+    is_word = is_list or is_marked or (first and plain is str and parameter.kind is not parameter.KEYWORD_ONLY)
     kind = typer.Argument if is_word else typer.Option
     default = parameter.empty if required else (list(parameter.default) if is_list else parameter.default)
     return inspect.Parameter(

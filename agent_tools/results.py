@@ -17,6 +17,11 @@ CHARACTER_LIMIT = 50_000
 PAGE_CHARACTERS = 30_000
 """Room for the variable part of a result, escapes and the rest of its fields included."""
 
+
+class Positional:
+    """Marks a parameter that the command line takes as a word of its own, in the order of the signature."""
+
+
 ResponseFormat = Annotated[Literal["concise", "detailed"], Field(description="how much to return")]
 Cursor = Annotated[str, Field(description="next_cursor of the page before")]
 

@@ -36,8 +36,8 @@ SHARES = {
     "TODOs": 0.10,
 }
 RECORD_FOLDERS = ("logs", "outputs", "outputs/demo")
-DOCUMENTS = ("logs/*/*.md", "docs/ai_handbook/99_current_state.md")
-DOCUMENTED = ("-benchmark-", "-train-", "-evaluate-", "-profile-")
+DOCUMENTS = ("logs/*/*.md", "docs/ai_handbook/99_current_state.md", "docs/ai_handbook/02_dev_guide/judge.md")
+DOCUMENTED = ("-benchmark-", "-comparison-", "-bisection-", "-history-", "-train-", "-evaluate-", "-profile-")
 STATE_PAGE = ROOT / "docs/ai_handbook/99_current_state.md"
 TIME_LIMIT_SECONDS = 20
 LONGEST_LINE = 300

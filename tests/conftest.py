@@ -1,6 +1,7 @@
 """Fixtures every test may use."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,21 @@ settings.register_profile("default", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("default")
 
 SHARED_RECEIPTS = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("locks")
+
+
+@pytest.fixture(autouse=True)
+def machine_lock(locks: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lock of the test's own: tests neither wait for what measures on this machine nor hold it up."""
+    path = locks / secrets.token_hex(8)
+    monkeypatch.setenv("AGENT_TOOLS_MACHINE_LOCK", str(path))
+    monkeypatch.delenv("AGENT_TOOLS_MEASURING", raising=False)
+    monkeypatch.delenv("AGENT_TOOLS_JOBS", raising=False)
+    return path
 
 
 @pytest.fixture(scope="session")

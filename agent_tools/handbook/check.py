@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from agent_tools.handbook import plots
 from agent_tools.handbook.blocks import (
     Block,
     Document,
@@ -24,25 +23,28 @@ from agent_tools.handbook.blocks import (
     refuse_edits,
 )
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
-from agent_tools.handbook.findings import FINDINGS_KINDS
-from agent_tools.handbook.inputs import document_inputs, record_files
+from agent_tools.handbook.findings import FINDINGS_PAGES
+from agent_tools.handbook.inputs import document_inputs, newest_simulation, record_files
 from agent_tools.handbook.plans import read_header
+from agent_tools.handbook.plots.stamps import is_current
 from agent_tools.handbook.render import (
+    JUDGE_PATH,
     STATE_PAGE,
     STATE_PATH,
-    TEMPLATE_VERSIONS,
     draft_findings_page,
+    draft_judge,
     draft_state,
     findings_path,
     inside,
     load_record,
     plot_path,
+    plot_version,
 )
 from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
 
 DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
-OWNED_NAMES = ("*-findings.md", STATE_PAGE)
+OWNED_NAMES = ("*-findings.md", STATE_PAGE, JUDGE_PATH)
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
@@ -75,7 +77,7 @@ def check_documents(root: Path, folders: Sequence[Path | str] | None = None) -> 
     problems = [problem for path in _documents(places) for problem in check_document(path, root)]
     records = sorted({path for place in places for path in place.rglob("records/*.json")})
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
-    problems += _check_state_page(places, root)
+    problems += _check_handbook_pages(places, root)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -129,6 +131,8 @@ def _render_again(document: Document, path: Path, root: Path) -> Document:
     sources = {key: inside(path.parent / value, root) for key, value in document.header.values.items()}
     if document.header.document == "current_state":
         draft = draft_state(path, sources["records"], sources["plans"], root)
+    elif document.header.document == "judge":
+        draft = draft_judge(path, sources["simulations"], root)
     else:
         draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
     if draft.path != path:
@@ -149,14 +153,17 @@ def _stale_blocks(document: Document, fresh: Document) -> list[str]:
     return changed if changed or list(wanted) == list(there) else ["the order of the blocks"]
 
 
-def _check_state_page(places: Sequence[Path], root: Path) -> list[Problem]:
-    """Once anything was measured, the committed state page has to say so."""
-    page = root / STATE_PATH
-    asked = any(page.is_relative_to(place) for place in places)
-    if not asked or page.is_file() or not record_files(root / "logs"):
-        return []
-    message = f"{STATE_PATH} is missing, though logs/ holds records; {RENDER}."
-    return [Problem(path=STATE_PATH, kind="missing", message=message)]
+def _check_handbook_pages(places: Sequence[Path], root: Path) -> list[Problem]:
+    """Once anything was measured, the committed state page has to say so; once the judge was judged, its page."""
+    reasons = {
+        STATE_PATH: "records" if record_files(root / "logs") else "",
+        JUDGE_PATH: "a simulation" if newest_simulation(root / "logs") else "",
+    }
+    return [
+        Problem(path=name, kind="missing", message=f"{name} is missing, though logs/ holds {reason}; {RENDER}.")
+        for name, reason in reasons.items()
+        if reason and not (root / name).is_file() and any((root / name).is_relative_to(place) for place in places)
+    ]
 
 
 def _check_record(path: Path, root: Path) -> list[Problem]:
@@ -166,7 +173,7 @@ def _check_record(path: Path, root: Path) -> list[Problem]:
         entry = load_record(path, root)
     except (WorkbenchError, OSError) as error:
         return [Problem(path=where, kind="broken", message=str(error))]
-    if entry.record.kind not in FINDINGS_KINDS:
+    if entry.record.kind not in FINDINGS_PAGES:
         return []
     plot = plot_path(entry.record, folder)
     files = [file for file in (findings_path(entry.record, folder), plot) if file is not None]
@@ -174,7 +181,7 @@ def _check_record(path: Path, root: Path) -> list[Problem]:
     problems = [Problem(path=where, kind="missing", message=f"{name} is missing; {RENDER}.") for name in missing]
     if plot is not None and plot.is_file():
         inputs = files_digest([path], folder)
-        if not plots.is_current(read_text(plot), inputs, TEMPLATE_VERSIONS["ladder_plot"]):
+        if not is_current(read_text(plot), inputs, plot_version(entry.record)):
             name = relative(plot, root)
             problems.append(Problem(path=name, kind="stale", message=f"{name} is stale or edited by hand; {RENDER}."))
     return problems

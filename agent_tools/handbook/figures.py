@@ -51,6 +51,10 @@ _NUMBER = re.compile(
 )
 
 
+NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
+"""How a record writes a number that is none."""
+
+
 class FigureError(WorkbenchError):
     """A figure whose source does not exist or does not hold a number."""
 
@@ -200,6 +204,14 @@ class Source:
     def value(self, figure: str) -> float:
         """The figure's value, not written anywhere."""
         return evaluate(figure, self.data)
+
+    def finite(self, path: str) -> bool:
+        """Whether the record holds a number there; not, where it says that there is none (an endless interval).
+
+        Raises:
+            FigureError: the path leads nowhere.
+        """
+        return _look_up(self.data, path) not in NOT_FINITE
 
     def number(
         self, figure: str, unit: str = "", decimals: int | None = None, sign: bool = False, line: Sequence[float] = ()

@@ -5,15 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.handbook.figures import encode
+from agent_tools.handbook.paired import Recommendation, comparison_values, history_values, recommend_paired
 from agent_tools.records.schema import Benchmark, EpochFigures, RunFile, RunRecord, Summary
 from agent_tools.records.stages import UNTIMED, ordered_stages, profiled_index
 
-FINDINGS_KINDS = frozenset({"benchmark", "train", "evaluate", "profile"})
-"""Kinds of record that get a findings document; `reported` figures appear on the state page only."""
+FINDINGS_PAGES = {
+    "benchmark": "ladder",
+    "train": "run",
+    "evaluate": "run",
+    "profile": "run",
+    "comparison": "comparison",
+    "bisection": "bisection",
+    "history": "history",
+    "imported": "imported",
+    "override": "override",
+}
+"""Kinds of record that get a findings document -> `findings_NAME.md.j2`, the part of its template that is their own.
+
+`reported` figures appear on the state page only, and the newest `simulation` on the page about the judge.
+"""
+WITH_SECTION = frozenset(FINDINGS_PAGES) - {"train", "evaluate", "profile"}
+"""Kinds whose figures stand in a section of the same name; a run or a profile is shown without one, too."""
+
+COMPARING_KINDS = frozenset({"benchmark", "comparison", "bisection", "history"})
 
 VERDICT_ROUNDS = 6
 """Fewer rounds can never give a verdict: the smallest possible p is 0.25 at 3 and 0.031 at 6."""
@@ -24,15 +42,18 @@ EQUIVALENCE_MARGIN = 0.02
 NO_PARITY = "no parity evidence"
 EPOCH_ROWS = 12
 
-Advice = Literal["keep", "revert", "iterate"]
-
 
 @dataclass(frozen=True)
-class Recommendation:
-    """What to do with the change, and the sentence that says why (without numbers: those stand in the table)."""
+class ModifiedFiles:
+    """The files that a findings document names, what they are, and what to say where there are none.
 
-    advice: Advice
-    reason: str
+    `commit` follows the words for none; empty where they need no more.
+    """
+
+    which: str
+    names: tuple[str, ...]
+    none: str
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,8 @@ class StageTable:
 
 def slug(record: RunRecord) -> str:
     """File name stem of a record's documents: readable, and the same whatever else lies in the folder."""
-    name = record.benchmark.name if record.benchmark else record.title
+    named = record.benchmark or record.comparison or record.history
+    name = named.name if named else record.title
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
     return f"{words or record.kind}-{short_id(record.id)}"
 
@@ -79,7 +101,10 @@ def document_name(record: RunRecord) -> str:
     """The name that the document's title gives the record."""
     if record.title:
         return record.title
-    return f"ladder {record.benchmark.name}" if record.benchmark else record.kind
+    if record.benchmark:
+        return f"ladder {record.benchmark.name}"
+    named = record.comparison or record.history
+    return f"{record.kind} {named.name}" if named else record.kind
 
 
 def is_descriptive(benchmark: Benchmark) -> bool:
@@ -136,6 +161,9 @@ def override_changes(before: Sequence[str], after: Sequence[str]) -> tuple[str, 
 
 def recommend(record: RunRecord) -> Recommendation:
     """Keep, revert or iterate, in the order of decision of the measurement rules: accuracy first, then time."""
+    paired = recommend_paired(record)
+    if paired is not None:
+        return paired
     if record.benchmark is None or len(record.benchmark.summaries) < 2:
         return Recommendation("iterate", "a single run shows a state and not an effect; measure it against another")
     last = record.benchmark.summaries[-1]
@@ -229,19 +257,62 @@ def _profile_table(record: RunRecord) -> StageTable | None:
     return StageTable(rows, seconds, rows[0] if stages else None)
 
 
+def modified_files(record: RunRecord) -> ModifiedFiles:
+    """Which files a record is about: those between two revisions, of a culprit, or the uncommitted ones."""
+    if record.comparison is not None and record.comparison.treatment == "revisions":
+        names = tuple(sorted(record.comparison.files))
+        return ModifiedFiles("between the two revisions", names, "none; both revisions hold the same files")
+    if record.bisection is not None:
+        names = tuple(sorted(record.bisection.files))
+        return ModifiedFiles("by the first bad commit", names, "not known")
+    which = "uncommitted at the time of measuring"
+    if record.git is None:
+        return ModifiedFiles(which, (), "not recorded")
+    names = tuple(sorted(record.git.changed_files))
+    return ModifiedFiles(which, names, "none; the tree was exactly commit", record.git.commit[:12])
+
+
 def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
-    """Everything that `findings.md.j2` prints besides the source of its numbers."""
-    run = record.run
-    ladder = record.benchmark is not None
-    epochs, left_out = epoch_rows(run) if run else ([], 0)
+    """Everything that `findings.md.j2` and its part for the record's kind print, besides the source of the numbers.
+
+    Raises:
+        DocumentError: the record lacks the section that its kind promises.
+    """
+    if record.kind in WITH_SECTION and getattr(record, record.kind) is None:
+        raise DocumentError(f"Record {record.id} is a {record.kind} without its figures; measure it again.")
+    page = FINDINGS_PAGES[record.kind]
     return {
         "record": record,
         "name": document_name(record),
+        "page": f"findings_{page}.md.j2",
         "advice": recommend(record),
-        "benchmark": record.benchmark,
-        "descriptive": record.benchmark is not None and is_descriptive(record.benchmark),
-        "rungs": rungs(record) if ladder else [],
+        "files": modified_files(record),
         "plot": plot,
+        "compares": record.kind in COMPARING_KINDS,
+        **_values_of_kind(record, page),
+    }
+
+
+def _values_of_kind(record: RunRecord, page: str) -> dict[str, Any]:
+    if page == "comparison":
+        return comparison_values(record)
+    if page == "history":
+        return history_values(record)
+    if page == "run":
+        return _run_values(record)
+    return _ladder_values(record) if page == "ladder" else {}
+
+
+def _ladder_values(record: RunRecord) -> dict[str, Any]:
+    benchmark = record.benchmark
+    assert benchmark is not None  # noqa: S101 - the caller chose a record that has one
+    return {"benchmark": benchmark, "descriptive": is_descriptive(benchmark), "rungs": rungs(record)}
+
+
+def _run_values(record: RunRecord) -> dict[str, Any]:
+    run = record.run
+    epochs, left_out = epoch_rows(run) if run else ([], 0)
+    return {
         "run": run,
         "epochs": epochs,
         "epochs_left_out": left_out,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent_tools.handbook.blocks import DocumentError, Header, files_digest
 
-HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}}
+HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}, "judge": {"simulations"}}
 """Per kind of document, what its header names: paths relative to the document's folder."""
 
 
@@ -15,6 +15,13 @@ def record_files(folder: Path) -> list[Path]:
     """Record files in a folder of records (`ID.json`) or of sessions (`*/records/ID.json`), sorted by id."""
     found = {*folder.glob("*.json"), *folder.glob("*/records/*.json")}
     return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: (path.name, path))
+
+
+def newest_simulation(folder: Path) -> Path | None:
+    """The newest simulation record in such a folder, by its id; None where there is none."""
+    return max(
+        (path for path in record_files(folder) if "-simulation-" in path.name), key=lambda path: path.name, default=None
+    )
 
 
 def plan_files(folder: Path) -> list[Path]:
@@ -36,6 +43,11 @@ def document_inputs(header: Header, folder: Path) -> dict[str, str]:
         if not record.is_file():
             raise DocumentError(f"its record {header.values['record']} is gone; restore it, or delete the document.")
         return {"all": files_digest([record], folder)}
+    if header.document == "judge":
+        simulation = newest_simulation(_below(folder, header.values["simulations"]))
+        if simulation is None:
+            raise DocumentError("no simulation record is left; restore one, or delete the document.")
+        return {"all": files_digest([simulation], folder)}
     records = record_files(_below(folder, header.values["records"]))
     plans = plan_files(_below(folder, header.values["plans"]))
     return {

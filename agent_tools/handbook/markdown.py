@@ -27,7 +27,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.globals.update(code=code, date=date, heading=heading)
+    env.globals.update(code=code, date=date, heading=heading, sentence=sentence)
     return env
 
 
@@ -52,6 +52,12 @@ def text(value: str) -> Markup:
 def heading(value: str) -> Markup:
     """Text from a record or a plan on one line, Markdown and HTML escaped, numbers left as they are."""
     return Markup(_SPECIAL.sub(r"\\\1", _one_line(value)).replace("<", "&lt;"))  # noqa: S704 - escaped right here
+
+
+def sentence(value: str) -> Markup:
+    """Text from a record with a capital first letter and a full stop at its end."""
+    line = _one_line(value).rstrip(".")
+    return text(line[:1].upper() + line[1:]) + "."
 
 
 def code(value: str) -> Markup:
@@ -87,6 +93,10 @@ class SafeSource:
     def value(self, figure: str) -> float:
         """See `Source.value`."""
         return self._source.value(figure)
+
+    def finite(self, path: str) -> bool:
+        """See `Source.finite`."""
+        return self._source.finite(path)
 
     def refuse_pending(self) -> None:
         """See `Source.refuse_pending`."""

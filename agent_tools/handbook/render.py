@@ -7,14 +7,13 @@ error in one of them leaves every file as it was.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import TemplateError
 
-from agent_tools.handbook import plots
 from agent_tools.handbook.blocks import (
     Document,
     DocumentError,
@@ -26,19 +25,45 @@ from agent_tools.handbook.blocks import (
     read_text,
 )
 from agent_tools.handbook.figures import FigureError
-from agent_tools.handbook.findings import FINDINGS_KINDS, findings_values, slug
-from agent_tools.handbook.inputs import document_inputs, plan_files, record_files
+from agent_tools.handbook.findings import FINDINGS_PAGES, findings_values, slug
+from agent_tools.handbook.inputs import document_inputs, newest_simulation, plan_files, record_files
 from agent_tools.handbook.markdown import SafeSource, environment
 from agent_tools.handbook.plans import PLANS_FOLDER
+from agent_tools.handbook.plots.comparison import draw_comparison
+from agent_tools.handbook.plots.history import draw_history
+from agent_tools.handbook.plots.ladder import draw_ladder
+from agent_tools.handbook.plots.stamps import is_current, stamp
 from agent_tools.handbook.state import RecordEntry, read_ledger, record_source, relative, state_values
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import parse_record, write_atomically
 
-TEMPLATE_VERSIONS = {"findings": "v1", "current_state": "v1", "ladder_plot": "v1"}
-"""Version that the markers carry. History: v1 (2026-11): first form."""
+TEMPLATE_VERSIONS = {
+    "findings": "v2",
+    "current_state": "v2",
+    "judge": "v1",
+    "ladder_plot": "v2",
+    "comparison_plot": "v1",
+    "history_plot": "v1",
+}
+"""Version that the markers carry; the parts of a template have the version of the whole.
+
+History:
+- v1 (2026-11): first form.
+- findings v2 (2026-11): comparisons, bisections, histories, overrides and imported reports.
+- current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
+- ladder_plot v2 (2026-11): names are never read as formulas.
+"""
 
 STATE_PAGE = "99_current_state.md"
 STATE_PATH = f"docs/ai_handbook/{STATE_PAGE}"
+JUDGE_PATH = "docs/ai_handbook/02_dev_guide/judge.md"
+
+PLOTS: Mapping[str, tuple[str, Callable[[RunRecord], str]]] = {
+    "benchmark": ("ladder", draw_ladder),
+    "comparison": ("comparison", draw_comparison),
+    "history": ("history", draw_history),
+}
+"""Kinds of record whose findings have a plot -> the end of its name and what draws it."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +144,10 @@ def render_demo(root: Path, folder: Path | str) -> list[Path]:
 
 
 def render_all(root: Path) -> list[Path]:
-    """Render every committed page: the findings of all sessions under `logs/`, then the state page."""
+    """Render every committed page: all findings under `logs/`, the page about the judge, then the state page.
+
+    Without a record of a simulation there is no page about the judge.
+    """
     return write_drafts(draft_all(root))
 
 
@@ -128,6 +156,8 @@ def draft_all(root: Path) -> list[Draft]:
     root = root.resolve()
     sessions = sorted(folder for folder in (root / "logs").glob("*") if (folder / "records").is_dir())
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
+    if newest_simulation(root / "logs") is not None:
+        drafts.append(draft_judge(root / JUDGE_PATH, root / "logs", root))
     return [*drafts, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
 
 
@@ -164,13 +194,13 @@ def draft_folder(
     return [
         draft
         for entry in stored
-        if entry.record.kind in FINDINGS_KINDS
+        if entry.record.kind in FINDINGS_PAGES
         for draft in draft_findings(entry, output_folder, root)
     ]
 
 
 def draft_findings(entry: StoredRecord, folder: Path, root: Path) -> list[Draft]:
-    """Draft of one record's findings, and of its plot where it is a ladder."""
+    """Draft of one record's findings, and of its plot where it has one."""
     page = draft_findings_page(entry, folder, root)
     plot = plot_path(entry.record, folder)
     return [page, _draft_plot(plot, entry.record, files_digest([entry.path], folder))] if plot else [page]
@@ -192,15 +222,36 @@ def findings_path(record: RunRecord, folder: Path) -> Path:
 
 def plot_path(record: RunRecord, folder: Path) -> Path | None:
     """Where the plot of a record stands; None if its findings have none."""
-    return folder / f"{slug(record)}-ladder.svg" if record.benchmark is not None else None
+    return folder / f"{slug(record)}-{PLOTS[record.kind][0]}.svg" if record.kind in PLOTS else None
+
+
+def plot_version(record: RunRecord) -> str:
+    """The version that the stamp of a record's plot carries."""
+    return TEMPLATE_VERSIONS[f"{PLOTS[record.kind][0]}_plot"]
 
 
 def _draft_plot(path: Path, record: RunRecord, inputs: str) -> Draft:
     before = read_text(path) if path.is_file() else None
-    version = TEMPLATE_VERSIONS["ladder_plot"]
-    if before is not None and plots.is_current(before, inputs, version):
+    version = plot_version(record)
+    if before is not None and is_current(before, inputs, version):
         return Draft(path, before, before)
-    return Draft(path, plots.stamp(plots.draw_ladder(record), inputs, version), before)
+    return Draft(path, stamp(PLOTS[record.kind][1](record), inputs, version), before)
+
+
+def draft_judge(page: Path, records_folder: Path, root: Path) -> Draft:
+    """Draft of the page about the judge from the newest simulation in a folder of records.
+
+    Raises:
+        DocumentError: the folder holds no simulation.
+    """
+    header = Header("judge", {"simulations": relative(records_folder, page.parent)})
+    newest = newest_simulation(records_folder)
+    entry = load_record(newest, root) if newest is not None else None
+    if entry is None or entry.record.simulation is None:
+        raise DocumentError(f"{relative(page, root)} needs a record of a simulation, and there is none; make one.")
+    source = record_source(entry.record.id, entry.data, entry.path, page.parent)
+    values = {"record": entry.record, "simulation": entry.record.simulation, "r": source}
+    return _draft(page, header, values, [source], root)
 
 
 def draft_state(page: Path, records_folder: Path, plans_folder: Path, root: Path) -> Draft:

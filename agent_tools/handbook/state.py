@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +22,16 @@ from agent_tools.handbook.findings import (
     short_id,
 )
 from agent_tools.handbook.markdown import SafeSource
+from agent_tools.handbook.paired import parity_label
 from agent_tools.handbook.plans import Plan, read_header, read_plan
 from agent_tools.records.schema import RunRecord
 
 RUNS_SHOWN = 5
 """Train, evaluate and profile records per machine; the store lists the others."""
+COMPARISONS_SHOWN = 5
+"""Comparisons per machine; the store lists the others."""
+UNMEASURED = frozenset({"reported", "override", "simulation", "imported"})
+"""Kinds that say nothing about one of the machines of this page."""
 
 FIGURES = (
     ("warm_seconds", "warm epoch, s", "", 2),
@@ -110,12 +115,24 @@ class RunEntry:
 
 
 @dataclass(frozen=True)
+class ComparisonEntry:
+    """A comparison: its title, its accuracy in few words, and what a person decided instead (empty: nothing)."""
+
+    title: str
+    record: RunRecord
+    source: SafeSource
+    parity: str
+    decided: str
+
+
+@dataclass(frozen=True)
 class MachineState:
     """Everything measured on machines of one key."""
 
     title: str
     key: str
     ladders: tuple[Ladder, ...]
+    comparisons: tuple[ComparisonEntry, ...]
     runs: tuple[RunEntry, ...]
 
 
@@ -151,7 +168,10 @@ def state_values(records: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) ->
     return {
         "newest": newest_first[0] if newest_first else None,
         "oldest": by_time[0] if by_time else None,
-        "machines": _machines([entry for entry in newest_first if entry.record.kind != "reported"], ledger),
+        "machines": _machines(
+            [entry for entry in newest_first if entry.record.kind not in UNMEASURED], ledger, _decisions(by_time)
+        ),
+        "overrides": [entry for entry in newest_first if entry.record.override],
         "reported": [
             _reported(entry) for entry in sorted(records, key=lambda entry: entry.record.id) if entry.record.reported
         ],
@@ -168,16 +188,28 @@ def _reported(entry: RecordEntry) -> dict[str, Any]:
     return {"record": entry.record, "source": entry.source, "decimals": len(text.partition(".")[2])}
 
 
-def _machines(newest_first: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) -> list[MachineState]:
+def _decisions(by_time: Sequence[RecordEntry]) -> dict[str, str]:
+    """Id of a record -> what a person decided about it last, against the recommendation."""
+    found = [entry.record.override for entry in by_time if entry.record.override is not None]
+    return {override.record: override.decided for override in found}
+
+
+def _machines(
+    newest_first: Sequence[RecordEntry], ledger: Sequence[PlanEntry], decisions: Mapping[str, str]
+) -> list[MachineState]:
     keys = dict.fromkeys(_machine_key(entry.record) for entry in newest_first)
-    return [_machine([e for e in newest_first if _machine_key(e.record) == key], key, ledger) for key in keys]
+    return [
+        _machine([e for e in newest_first if _machine_key(e.record) == key], key, ledger, decisions) for key in keys
+    ]
 
 
 def _machine_key(record: RunRecord) -> str:
     return record.machine.key if record.machine else "not recorded"
 
 
-def _machine(entries: Sequence[RecordEntry], key: str, ledger: Sequence[PlanEntry]) -> MachineState:
+def _machine(
+    entries: Sequence[RecordEntry], key: str, ledger: Sequence[PlanEntry], decisions: Mapping[str, str]
+) -> MachineState:
     machine = entries[0].record.machine
     groups: dict[LadderKey, list[RecordEntry]] = {}
     for entry in entries:
@@ -185,12 +217,14 @@ def _machine(entries: Sequence[RecordEntry], key: str, ledger: Sequence[PlanEntr
             groups.setdefault(_ladder_key(entry.record), []).append(entry)
     titles = _ladder_titles(groups)
     runs = [entry for entry in entries if entry.record.kind in {"train", "evaluate", "profile"}]
+    comparisons = [entry for entry in entries if entry.record.comparison is not None]
     return MachineState(
         title=f"{machine.cpu_model}{f', {machine.gpu_model}' if machine.gpu_model else ''}"
         if machine
         else "Unknown machine",
         key=key,
         ladders=tuple(_ladder(_most_telling(groups[group]), titles[group], ledger) for group in sorted(groups)),
+        comparisons=tuple(_comparison(entry, decisions) for entry in comparisons[:COMPARISONS_SHOWN]),
         runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
     )
 
@@ -282,6 +316,18 @@ def _standing(met: bool, trusted: bool) -> str:
     if not met:
         return "not reached"
     return "reached" if trusted else "met without a verdict"
+
+
+def _comparison(entry: RecordEntry, decisions: Mapping[str, str]) -> ComparisonEntry:
+    comparison = entry.record.comparison
+    assert comparison is not None  # noqa: S101 - the caller chose records that have one
+    return ComparisonEntry(
+        title=document_name(entry.record),
+        record=entry.record,
+        source=entry.source,
+        parity=parity_label(comparison.outcome),
+        decided=decisions.get(entry.record.id, ""),
+    )
 
 
 def _run(entry: RecordEntry) -> RunEntry:

@@ -80,6 +80,11 @@ def is_alive(pid: int, started: float) -> bool:
         return False
 
 
+def own_start() -> float:
+    """Return when this process started, in seconds since the epoch."""
+    return psutil.Process().create_time()
+
+
 def end_all(find: Callable[[], list[psutil.Process]], grace: float = GRACE_SECONDS, limit: float = 1.8) -> int:
     """End every process that `find` names, and those they start meanwhile; return how many outlived `limit` seconds."""
     deadline = time.monotonic() + limit

@@ -10,7 +10,6 @@ import contextlib
 import difflib
 import fcntl
 import json
-import random
 import shutil
 import threading
 import time
@@ -23,8 +22,12 @@ from typing import Any
 import psutil
 from pydantic import TypeAdapter
 
-from agent_tools.measure.rungs import LADDERS, VAL, LadderError, ladder_arms
-from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT, summaries
+from agent_tools.jobs.machine_lock import measuring
+from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations
+from agent_tools.measure.ladder_summaries import summaries
+from agent_tools.measure.orders import random_orders
+from agent_tools.measure.rungs import LADDERS, LadderError, ladder_arms
+from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT
 from agent_tools.measure.trainer import FinishedRun, Progress, TrainerCancelled, TrainerError, hydra_value, run_trainer
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import canonical_hash, environment, file_sha256, machine, strip_private
@@ -56,71 +59,6 @@ LOCK = ".lock"
 
 PREPARATION_PREFIXES = ("preload", "cache", "prepare")
 """Entries of `setup_seconds` that belong to a cold epoch: work on the data, not imports or the model."""
-
-
-def random_orders(arms: Sequence[str], rounds: int, seed: int) -> list[list[str]]:
-    """Return the order of the arms in each round: independent permutations, the same for the same seed."""
-    generator = random.Random(seed)  # noqa: S311 - an order that can be repeated, not a secret
-    return [generator.sample(list(arms), len(arms)) for _ in range(rounds)]
-
-
-# --- data --------------------------------------------------------------------------------------------------------
-
-
-def subset_annotations(data: Path, split: str, images: int, target: Path) -> list[str]:
-    """Write the annotations of the first `images` file names (sorted) of a split to `target`; return the names.
-
-    Args:
-        data: a data folder with `images/SPLIT/` and `jsons/SPLIT.json`.
-        split: train, val or test.
-        images: how many images; all of them where the split has fewer.
-        target: the JSON file to write.
-
-    Raises:
-        LadderError: no such folder or split, or a file that is not in the own annotation format.
-    """
-    if images < 1:
-        raise LadderError(f"images is {images}; a ladder needs at least 1 image.")
-    source = data / "jsons" / f"{split}.json"
-    entries = _annotated_images(source)
-    names = sorted(entries)[:images]
-    write_atomically(target, json.dumps({"images": {name: entries[name] for name in names}}))
-    return names
-
-
-def _annotated_images(source: Path) -> dict[str, Any]:
-    if not source.is_file():
-        present = sorted(path.stem for path in source.parent.glob("*.json"))
-        hint = f"splits there: {', '.join(present)}" if present else "the data folder needs jsons/ and images/"
-        raise LadderError(f"There is no {source.parent.name}/{source.name} in {source.parent.parent}; {hint}.")
-    try:
-        entries = json.loads(source.read_text(encoding="utf-8"))["images"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise LadderError(
-            f'{source} is not in the own format {{"images": {{FILE: ...}}}}; convert it first.'
-        ) from error
-    if not isinstance(entries, dict) or not entries:
-        raise LadderError(f"{source} names no images; choose another split.")
-    return entries
-
-
-def data_overrides(root: Path, data: Path, split: str, annotation: Path) -> list[str]:
-    """Return the overrides that point validation at a split of `data` with the given annotation file."""
-    return [
-        f"dataset_base_path={hydra_value(_short(data, root) + '/')}",
-        f"{VAL}.image_path={hydra_value(_short(data / 'images' / split, root))}",
-        f"{VAL}.annotation_path={hydra_value(_short(annotation, root))}",
-    ]
-
-
-def _short(path: Path, root: Path) -> str:
-    """Relative to the root or its neighbours, where the process runs; absolute anywhere else."""
-    resolved, base = path.resolve(), root.resolve()
-    if resolved.is_relative_to(base):
-        return resolved.relative_to(base).as_posix()
-    if resolved.is_relative_to(base.parent) and base.parent != base.parent.parent:
-        return "../" + resolved.relative_to(base.parent).as_posix()
-    return str(resolved)
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------
@@ -245,9 +183,10 @@ def run_ladder(
     )
     plan = _plan(Path(root).resolve(), request, command)
     state = _State()
-    with _working_folder(plan):
+    say = progress or _silent
+    with measuring(f"{name} ladder", lambda said: say(0, 0, said), cancel), _working_folder(plan):
         try:
-            _measure(plan, state, progress or _silent, cancel)
+            _measure(plan, state, say, cancel)
         except WorkbenchError as error:
             kept = _keep_rounds(plan, state, session, folder)
             raise type(error)(f"{error}{kept}") from error
@@ -322,7 +261,7 @@ def _plan(root: Path, request: _Request, command: Sequence[str] | None) -> _Plan
 
 def _common_overrides(root: Path, request: _Request, annotation: Path) -> list[str]:
     height, width = request.size
-    weights = [f"checkpoint={hydra_value(_short(request.checkpoint, root))}"] if request.checkpoint else []
+    weights = [f"checkpoint={hydra_value(relative_to_root(request.checkpoint, root))}"] if request.checkpoint else []
     return [
         *data_overrides(root, request.data, request.split, annotation),
         f"image_size=[{height},{width}]",
@@ -353,13 +292,13 @@ def _check_request(request: _Request) -> None:
 def _command(request: _Request, root: Path) -> list[str]:
     height, width = request.size
     flags: dict[str, Any] = {
-        "data": _short(request.data, root),
+        "data": relative_to_root(request.data, root),
         "split": request.split,
         "images": request.images,
         "size": height if height == width else f"{height}x{width}",
         "rounds": request.rounds,
         "passes": request.passes,
-        "checkpoint": request.checkpoint and _short(request.checkpoint, root),
+        "checkpoint": request.checkpoint and relative_to_root(request.checkpoint, root),
         "seed": request.seed,
     }
     given = [part for flag, value in flags.items() if value is not None for part in (f"--{flag}", str(value))]

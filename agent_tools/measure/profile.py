@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.trainer import Progress, find_run, run_trainer
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.importers import load_run_file, public_git, record_from_run
@@ -81,7 +82,8 @@ def _evaluate(
     asked = list(overrides)
     if not any(override.lstrip("+").startswith("passes=") for override in asked):
         asked.append("passes=2")
-    return run_trainer(root, "evaluate", asked, progress=progress, cancel=cancel).run
+    with measuring("profile", progress and (lambda said: progress(0, 0, said)), cancel):
+        return run_trainer(root, "evaluate", asked, progress=progress, cancel=cancel).run
 
 
 def profiled_epoch(run: RunFile, phase: Literal["train", "val"]) -> EpochFigures:

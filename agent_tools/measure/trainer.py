@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from typing import Any, Literal
 
 import yaml
 
+from agent_tools.measure.guarded import Ends, RunCancelled, RunTooLong, run_guarded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.importers import RunFileError, load_run_file
 from agent_tools.records.schema import FeatureRow, RunFile
@@ -36,21 +35,8 @@ OWN_RUNS = RUN_FOLDERS[:2]
 CLEARED_PREFIXES = ("MALLOC_", "OCR_", "PYTHONPATH", "PYTHONSTARTUP")
 """Variables that are not handed on: an allocator setting of the caller would change the arm that does without it."""
 
-POLL_SECONDS = 0.05
-GRACE_SECONDS = 0.4
 RESOLVE_TIMEOUT_SECONDS = 180.0
 TAIL_LINES = 15
-
-_GUARD = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the process that started this run is gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-"""Ties the trainer to its starter: where the starter is killed without a chance to clean up, Linux ends the trainer
-too (PR_SET_PDEATHSIG survives execv). A `preexec_fn` would do the same but is unsafe in a server with threads."""
 
 
 class TrainerError(WorkbenchError):
@@ -116,13 +102,18 @@ def run_environment(root: Path) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(root), "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def resolve_config(root: Path, overrides: Sequence[str] = ()) -> ResolvedConfig:
+def resolve_config(root: Path, overrides: Sequence[str] = (), python: str = sys.executable) -> ResolvedConfig:
     """Compose the training configuration without running it.
+
+    Args:
+        root: the repository, or another checkout of it; its own trainer composes.
+        overrides: Hydra overrides.
+        python: the interpreter that runs it.
 
     Raises:
         TrainerError: the trainer refuses an override; its own sentence is passed on.
     """
-    command = [*run_command("train", ["--cfg", "job", "--resolve"]), *overrides]
+    command = [*run_command("train", ["--cfg", "job", "--resolve"], python), *overrides]
     try:
         answer = subprocess.run(
             command,
@@ -162,6 +153,7 @@ def run_trainer(
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
     limit_seconds: float | None = None,
+    python: str = sys.executable,
 ) -> FinishedRun:
     """Run the trainer to its end in a process group of its own, and read its run file.
 
@@ -175,6 +167,7 @@ def run_trainer(
         progress: called after each finished epoch.
         cancel: once set, the whole process group is ended (within 2 seconds) and TrainerCancelled is raised.
         limit_seconds: after which the whole process group is ended; None waits for ever.
+        python: the interpreter, whose packages the run uses.
 
     Raises:
         TrainerError: the run failed, ran past its limit, or left no readable run file; the end of its log is in the
@@ -184,9 +177,21 @@ def run_trainer(
     name = run_id or new_id(kind)
     file = root / output_dir / name / "run.json"
     target = log or root / output_dir / "logs" / f"{name}.log"
-    command = run_command(kind, [*overrides, f"run_id={name}", f"output_dir={hydra_value(output_dir)}"])
+    command = run_command(kind, [*overrides, f"run_id={name}", f"output_dir={hydra_value(output_dir)}"], python)
     started = time.perf_counter()
-    code = _run_logged(command, root, target, _Reporter(file, progress), _Ends(cancel, limit_seconds))
+    try:
+        code = run_guarded(
+            command,
+            folder=root,
+            environment=run_environment(root),
+            log=target,
+            ends=Ends(cancel, limit_seconds),
+            watch=_Reporter(file, progress),
+        )
+    except RunCancelled as error:
+        raise TrainerCancelled(str(error)) from error
+    except RunTooLong as error:
+        raise TrainerError(str(error)) from error
     seconds = time.perf_counter() - started
     if code != 0:
         raise TrainerError(_why_failed(name, code, target))
@@ -202,74 +207,6 @@ def _why_failed(name: str, code: int, log: Path) -> str:
     if last.startswith("error: "):
         return f"Run {name} failed: {last.removeprefix('error: ')}"
     return f"Run {name} failed with exit status {code}. The end of its log:\n{tail}"
-
-
-class _Ends:
-    """What ends a run before its time."""
-
-    def __init__(self, cancel: threading.Event | None, limit_seconds: float | None) -> None:
-        self.cancel, self.limit, self.started = cancel, limit_seconds, time.monotonic()
-
-    def check(self) -> None:
-        """Raise TrainerCancelled or TrainerError where the run has to end now."""
-        if self.cancel is not None and self.cancel.is_set():
-            raise TrainerCancelled("The run was cancelled; what it had written so far is kept.")
-        if self.limit is not None and time.monotonic() - self.started > self.limit:
-            raise TrainerError(f"The run was ended at its limit of {self.limit:g} s: it hangs, or has too much data.")
-
-
-def _run_logged(command: Sequence[str], root: Path, log: Path, watch: Callable[[], None], ends: _Ends) -> int:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    guarded = [sys.executable, "-c", _GUARD, str(os.getpid()), *command]
-    with log.open("ab") as stream:
-        process = subprocess.Popen(
-            guarded,
-            cwd=root,
-            env=run_environment(root),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        return _wait(process, watch, ends)
-    finally:
-        end_group(process)
-
-
-def _wait(process: subprocess.Popen[bytes], watch: Callable[[], None], ends: _Ends) -> int:
-    next_look = time.monotonic() + 1.0
-    while True:
-        try:
-            code = process.wait(timeout=POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = None
-        if code is not None or time.monotonic() >= next_look:
-            watch()
-            next_look = time.monotonic() + 1.0
-        if code == 0:
-            return code
-        # Before the exit code: whoever cancels may have ended the run as well.
-        ends.check()
-        if code is not None:
-            return code
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and everything in its group: asked first, killed after `GRACE_SECONDS`."""
-    if process.poll() is None:
-        _signal_group(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=GRACE_SECONDS)
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(group: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return
 
 
 class _Reporter:

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.fingerprints import environment, git_state, machine, strip_private
+from agent_tools.records.fingerprints import environment, machine, strip_private
+from agent_tools.records.repository import git_state
 from agent_tools.records.schema import RUN_FILE_VERSION, DatasetFingerprint, GitState, RunFile, RunRecord
 from agent_tools.records.store import new_id
 

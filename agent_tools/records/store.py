@@ -7,20 +7,26 @@ Records live in `logs/YYYY-MM-DD_SESSION/records/ID.json` (committed history) or
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import os
 import re
 import secrets
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import psutil
 from pydantic import ValidationError
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import SCHEMA_VERSION, RecordKind, RunRecord
+from agent_tools.records.upgrades import STEPS, upgraded
 
 RECORD_FOLDERS = ("logs/*/records", "outputs/records", "outputs/demo/records")
 """Where records are looked for, relative to the root; the first folder that holds an id wins."""
@@ -28,6 +34,13 @@ RECORD_FOLDERS = ("logs/*/records", "outputs/records", "outputs/demo/records")
 ID_PATTERN = re.compile(r"\d{8}T\d{6}Z-(?P<kind>[a-z]+)-[0-9a-f]{6,}")
 SESSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 DATED_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}_.+")
+TEMPORARY_PATTERN = re.compile(r"\..+\.(?P<writer>\d{1,10})\.[0-9a-f]{6}\.tmp")
+
+ABANDONED_SECONDS = 3600
+"""No write takes this long. The age also covers writers on other machines, whose process ids mean nothing here."""
+
+NO_LINKS = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a file system without hard links answers."""
 
 
 class RecordError(WorkbenchError):
@@ -70,6 +83,30 @@ def new_id(kind: str, now: datetime | None = None) -> str:
 
 def write_atomically(path: Path, text: str) -> None:
     """Put `text` at `path` whole or not at all: temporary file beside it, fsync, rename, fsync of the folder."""
+    with _temporary(path, text) as temporary:
+        os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def write_once(path: Path, text: str) -> None:
+    """Put `text` at `path` whole or not at all, and only if no file is there: of two writers at once, one is refused.
+
+    Raises:
+        FileExistsError: the file exists; it stays as it is.
+    """
+    with _temporary(path, text) as temporary:
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            # Such a file system cannot refuse the second of two writers; nothing half written is seen there either.
+            os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def _temporary(path: Path, text: str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}.tmp")
     try:
@@ -77,47 +114,71 @@ def write_atomically(path: Path, text: str) -> None:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete temporary files of writers that were killed: old, and no process of theirs runs."""
+    for path in folder.glob(".*.tmp"):
+        match = TEMPORARY_PATTERN.fullmatch(path.name)
+        if match is None or psutil.pid_exists(int(match["writer"])):
+            continue
+        # Another writer may be clearing up as well, or the folder may be read-only; the next write tries again.
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
 
 
 def parse_record(text: str | bytes, name: str) -> RunRecord:
-    """Read a record's JSON; `name` is how errors call the file.
+    """Read a record's JSON, of this schema version or an older one; `name` is how errors call the file.
 
     Raises:
         RecordError: not JSON, an unknown schema version, or a field that does not fit.
     """
+    raw = _json_object(text, name)
+    version = raw.get("schema_version")
+    if type(version) is not int:
+        raise RecordError(f"{name} is not a record: it says no schema_version. Add it or delete the file.")
+    if version in STEPS:
+        text = json.dumps(upgraded(raw))
+    elif version != SCHEMA_VERSION:
+        raise RecordError(_other_version(name, version))
     try:
-        record = RunRecord.model_validate_json(text)
+        return RunRecord.model_validate_json(text)
     except ValidationError as error:
-        raise RecordError(_why_unreadable(text, name, error)) from error
-    if record.schema_version != SCHEMA_VERSION:
-        raise RecordError(_other_version(name, record.schema_version))
-    return record
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the record"
+        raise RecordError(
+            f"{name} is not a record: {field}: {first['msg']}. Fix that field or delete the file."
+        ) from error
 
 
-def _why_unreadable(text: str | bytes, name: str, error: ValidationError) -> str:
+def _json_object(text: str | bytes, name: str) -> dict[str, Any]:
     try:
         raw = json.loads(text)
-    except ValueError as broken:
-        return f"{name} is not valid JSON ({broken}); restore it with `git checkout -- {name}` or delete the file."
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if isinstance(version, int) and version != SCHEMA_VERSION:
-        return _other_version(name, version)
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the record"
-    return f"{name} is not a record: {field}: {first['msg']}. Fix that field or delete the file."
+    except (ValueError, RecursionError) as broken:
+        raise RecordError(
+            f"{name} is not valid JSON ({broken}); restore it with `git checkout -- {name}` or delete the file."
+        ) from broken
+    if not isinstance(raw, dict):
+        raise RecordError(f"{name} is not a record: it holds no JSON object. Restore it or delete the file.")
+    return raw
 
 
 def _other_version(name: str, version: int) -> str:
     way_out = "update the workbench" if version > SCHEMA_VERSION else "read it with the commit that wrote it"
-    return f"{name} has schema_version {version}, but this workbench reads version {SCHEMA_VERSION}; {way_out}."
+    known = f"{min(STEPS)} to {SCHEMA_VERSION}"
+    return f"{name} has schema_version {version}, but this workbench reads versions {known}; {way_out}."
 
 
 class RecordStore:
@@ -141,15 +202,18 @@ class RecordStore:
         if not ID_PATTERN.fullmatch(record.id):
             raise RecordError(f"'{record.id}' is not a record id; make one with new_id(kind).")
         if any(self._files_of(record.id)):
-            raise RecordError(f"Record {record.id} exists already; records are never overwritten, use a new id.")
+            raise RecordError(_taken(record.id))
         base = self._inside(folder) if folder else self.session_folder(session, record.started)
         path = base / "records" / f"{record.id}.json"
         try:
-            write_atomically(path, record.model_dump_json(indent=1) + "\n")
+            write_once(path, record.model_dump_json(indent=1) + "\n")
+        except FileExistsError as error:
+            raise RecordError(_taken(record.id)) from error
         except OSError as error:
             raise RecordError(
                 f"Record {record.id} could not be written: {error.strerror}; make room, then retry."
             ) from error
+        _remove_abandoned(path.parent)
         return path
 
     def session_folder(self, session: str | None, moment: datetime) -> Path:
@@ -211,13 +275,22 @@ class RecordStore:
             raise RecordError(f"'{kind}' is not a record kind; use one of {', '.join(get_args(RecordKind))}.")
         if limit < 1:
             raise RecordError(f"limit is {limit}; ask for at least 1 record.")
-        files = {stem: path for stem, path in self._files().items() if kind is None or _kind_of(stem) in (kind, None)}
+        files = {stem: path for stem, path in self.files().items() if kind is None or _kind_of(stem) in (kind, None)}
         stems = [stem for stem in sorted(files, reverse=True) if cursor is None or stem < cursor]
         records, corrupt = _read_all([files[stem] for stem in stems[:limit]], self.root, kind)
         following = stems[limit - 1] if len(stems) > limit else None
         return RecordPage(records=records, corrupt=corrupt, next_cursor=following, total=len(files))
 
-    def _files(self) -> dict[str, Path]:
+    def list_all(self, kind: str | None = None) -> RecordPage:
+        """List every record, newest first; for exports and queries, which read them all.
+
+        Raises:
+            RecordError: the kind is not usable.
+        """
+        return self.list(kind, limit=sys.maxsize)
+
+    def files(self) -> dict[str, Path]:
+        """Return the file of every record by its id, readable or not."""
         found: dict[str, Path] = {}
         for pattern in RECORD_FOLDERS:
             for folder in sorted(self.root.glob(pattern)):
@@ -232,7 +305,7 @@ class RecordStore:
                 yield from sorted(self.root.glob(f"{pattern}/{record_id}.json"))
 
     def _not_found(self, record_id: str) -> str:
-        nearest = difflib.get_close_matches(record_id, sorted(self._files(), reverse=True), n=3, cutoff=0.4)
+        nearest = difflib.get_close_matches(record_id, sorted(self.files(), reverse=True), n=3, cutoff=0.4)
         hint = f"The nearest ids are {', '.join(nearest)}" if nearest else "No id resembles it"
         return f"There is no record '{record_id}'. {hint}; `agent-tools record list` shows all."
 
@@ -260,6 +333,10 @@ def _read_all(paths: list[Path], root: Path, kind: str | None) -> tuple[list[Run
         elif kind is None or record.kind == kind:
             records.append(record)
     return records, corrupt
+
+
+def _taken(record_id: str) -> str:
+    return f"Record {record_id} exists already; records are never overwritten, use a new id."
 
 
 def _kind_of(stem: str) -> str | None:

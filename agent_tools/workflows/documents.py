@@ -16,7 +16,7 @@ from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from agent_tools.results import ToolResult, page
 from agent_tools.workflows.recompute import summary_problems
-from agent_tools.workflows.records import headline, record_table
+from agent_tools.workflows.records_text import headline, record_table
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 

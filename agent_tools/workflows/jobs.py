@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from agent_tools.jobs import local
+from agent_tools.jobs import runners
+from agent_tools.jobs.folders import Job
 from agent_tools.results import Cursor, RepositoryText, ToolResult, page
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -29,7 +30,7 @@ class JobReport(RepositoryText):
     """One job, or the list of all."""
 
     job: str
-    status: str = Field(description="running, finished, failed, cancelled, lost; '' for a list")
+    status: str = Field(description="queued, running, finished, failed, cancelled, lost; '' for a list")
     title: str
     done: float
     total: float
@@ -61,7 +62,7 @@ def job_status(
 
     Poll it every few seconds to minutes. The result's record_id goes to record_show.
     """
-    return _job_report(local.status(job, root.path, limit)) if job else _job_list(root, limit, cursor)
+    return _job_report(runners.status(job, root.path, limit)) if job else _job_list(root, limit, cursor)
 
 
 class JobEnded(ToolResult):
@@ -81,11 +82,35 @@ def job_cancel(root: Root, job: Annotated[str, Field(description="id")]) -> JobE
 
     Not for a job that only seems slow: look at job_status first.
     """
-    state = local.cancel(job, root.path)
+    state = runners.cancel(job, root.path)
     return JobEnded(job=state.id, status=state.status, message=shown(state.message))
 
 
-def _job_report(job: local.Job) -> JobReport:
+class JobResumed(ToolResult):
+    """A job that goes on with another one."""
+
+    job: str = Field(description="id for job_status and job_cancel")
+    title: str
+    resumes: str = Field(description="the job that it goes on with")
+    from_start: bool = Field(description="the old job left no word how to go on")
+
+    def summary(self) -> str:
+        """Say the id, and where it starts."""
+        where = (
+            f"{self.resumes} left no word how to go on, so it runs from the start" if self.from_start else "it goes on"
+        )
+        return f"resumed {self.title}: {where}; poll job_status with job={self.job}"
+
+
+def job_resume(
+    root: Root, job: Annotated[str, Field(description="id of a failed, cancelled or lost job")]
+) -> JobResumed:
+    """Start a job that goes on where another one stopped; from the start where that one left no word how to go on."""
+    state, goes_on = runners.resume(job, root.path, _program(root))
+    return JobResumed(job=state.id, title=state.title, resumes=state.resumes, from_start=not goes_on)
+
+
+def _job_report(job: Job) -> JobReport:
     log, _ = page([shown(line)[:400] for line in reversed(job.log_tail)], 0, len(job.log_tail), 12_000)
     return JobReport(
         job=job.state.id,
@@ -104,7 +129,7 @@ def _job_report(job: local.Job) -> JobReport:
 
 
 def _job_list(root: Root, limit: int, cursor: str) -> JobReport:
-    states, damaged = local.list_jobs(root.path)
+    states, damaged = runners.list_jobs(root.path)
     rows = [
         {"job": state.id, "status": state.status, "title": state.title, "created": state.created} for state in states
     ]
@@ -136,8 +161,12 @@ def start_command(
     Options that are '' or True are left out, False becomes `--no-NAME`: both as the command line has them.
     """
     given = [*command, *_written(options), "--json", "--", *words]
-    line = [sys.executable, "-m", "agent_tools.cli", "--root", str(root.path), *given]
-    return JobStarted(job=local.start(line, shown(title)[:120], root.path, kind=kind).id, title=title)
+    line = [*_program(root), *given]
+    return JobStarted(job=runners.start(line, shown(title)[:120], root.path, kind=kind).id, title=title)
+
+
+def _program(root: Root) -> list[str]:
+    return [sys.executable, "-m", "agent_tools.cli", "--root", str(root.path)]
 
 
 def _written(options: dict[str, Any]) -> list[str]:

@@ -12,13 +12,13 @@ from pydantic import Field
 
 from agent_tools.measure import ladder as ladders
 from agent_tools.measure import profile
+from agent_tools.measure.data_subset import DataError
 from agent_tools.measure.trainer import Progress, run_environment
-from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
 from agent_tools.workflows.jobs import JobStarted, start_command
 from agent_tools.workflows.overrides import Overrides, check_overrides
-from agent_tools.workflows.records import stage_lines
+from agent_tools.workflows.records_text import stage_lines
 from agent_tools.workspace.root import Root
 
 SYNTHETIC = "outputs/synthetic"
@@ -34,11 +34,7 @@ Passes = Annotated[int, Field(ge=2, le=50, description="validation epochs per pr
 Checkpoint = Annotated[str, Field(description="weights that every rung loads")]
 
 
-class DataError(WorkbenchError):
-    """Data that is not there and could not be made."""
-
-
-def bench_run(
+def start_ladder(
     root: Root,
     ladder: LadderName = "main",
     data: Data = "",
@@ -51,11 +47,7 @@ def bench_run(
     docs: Docs = True,
     overrides: Overrides = (),
 ) -> JobStarted:
-    """Start a ladder as a job: optimisations switched on in turn, each timed in fresh processes, with hmean per rung.
-
-    Use it for every claim of speed; it takes minutes. rounds=2, images=8, size=320 gives a quick look. For the stages
-    of one run use profile_run.
-    """
+    """Start a ladder as a job. See `bench_ladder`."""
     ladders.ladder_arms(ladder)
     check_session(root, session)
     options = {

@@ -1,53 +1,91 @@
-"""Whether the tables of benchmark records still follow from their samples."""
+"""Whether the tables and verdicts of measured records still follow from their samples."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from agent_tools.handbook.inputs import record_files
 from agent_tools.handbook.render import load_record
-from agent_tools.measure.statistics import summaries
+from agent_tools.measure.history import history_points
+from agent_tools.measure.ladder_summaries import summaries
+from agent_tools.measure.verdict import judge
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.schema import Benchmark, Summary
+from agent_tools.records.schema import Benchmark, Comparison, History, RunRecord
+
+NOT_FROM_SAMPLES = frozenset({"control", "control_low", "control_high"})
+"""Fields of an outcome that come from another record."""
+
+NOT_MEASURED_IN_TURN = frozenset({"reason"})
+"""For two stored records, the reason says why there is no verdict, whatever the samples say."""
 
 
 def summary_problems(root: Path) -> list[str]:
-    """Recompute the summaries of every benchmark record under `logs/`; return a sentence per record that differs."""
+    """Compute every ladder, comparison and history under `logs/` again; return a sentence per record that differs."""
     problems = []
     for path in record_files(root / "logs"):
         try:
-            benchmark = load_record(path, root).record.benchmark
+            record = load_record(path, root).record
         except (WorkbenchError, OSError):
             # The documents check names a file that cannot be read.
             continue
-        complaint = _complaint(benchmark) if benchmark is not None else ""
+        complaint = _complaint(record)
         if complaint:
             where = path.relative_to(root).as_posix()
             problems.append(f"{where}: broken: {complaint}; restore the record with `git checkout`, or measure again.")
     return problems
 
 
-def _complaint(benchmark: Benchmark) -> str:
+def _complaint(record: RunRecord) -> str:
     try:
-        fresh = summaries(benchmark.samples, benchmark.arms, benchmark.parity_margin)
+        if record.benchmark is not None:
+            return _ladder_complaint(record.benchmark)
+        if record.comparison is not None:
+            return _comparison_complaint(record.comparison)
+        return _history_complaint(record.history) if record.history is not None else ""
     except WorkbenchError as error:
-        return f"its summaries cannot be computed again ({error})"
-    stored = benchmark.summaries
+        return f"its figures cannot be computed again ({error})"
+
+
+def _ladder_complaint(benchmark: Benchmark) -> str:
+    fresh, stored = summaries(benchmark.samples, benchmark.arms, benchmark.parity_margin), benchmark.summaries
     if [row.arm for row in fresh] != [row.arm for row in stored]:
         return f"its samples are of the arms {', '.join(row.arm for row in fresh) or 'none'}, its summaries of others"
     for new, old in zip(fresh, stored, strict=True):
-        differing = _difference(new, old)
+        differing = _difference(new.model_dump(), old.model_dump())
         if differing:
             return f"the summary of {old.arm} does not follow from its samples: {differing}"
     return ""
 
 
-def _difference(fresh: Summary, stored: Summary) -> str:
-    old = stored.model_dump()
-    for name, value in fresh.model_dump().items():
-        if not _same(value, old[name]):
-            return f"{name} is {value} by them, and {old[name]} is stored"
+def _comparison_complaint(comparison: Comparison) -> str:
+    outcome = comparison.outcome
+    fresh = judge(
+        comparison.samples,
+        comparison.target,
+        comparison.protocol,
+        look=outcome.look,
+        is_control=comparison.treatment == "none",
+    )
+    skipped = NOT_FROM_SAMPLES | (NOT_MEASURED_IN_TURN if comparison.treatment == "records" else frozenset())
+    differing = _difference(fresh.model_dump(exclude=set(skipped)), outcome.model_dump())
+    return f"its outcome does not follow from its samples: {differing}" if differing else ""
+
+
+def _history_complaint(history: History) -> str:
+    fresh = history_points(history.points, history.samples, history.target, history.protocol)
+    for new, old in zip(fresh, history.points, strict=True):
+        differing = _difference(new.model_dump(), old.model_dump())
+        if differing:
+            return f"the point of {old.commit[:9]} does not follow from its samples: {differing}"
+    return ""
+
+
+def _difference(fresh: dict[str, Any], stored: dict[str, Any]) -> str:
+    for name, value in fresh.items():
+        if not _same(value, stored[name]):
+            return f"{name} is {value} by them, and {stored[name]} is stored"
     return ""
 
 
@@ -55,4 +93,8 @@ def _same(fresh: object, stored: object) -> bool:
     if isinstance(fresh, float) and isinstance(stored, float):
         # Libraries of another version may round the last bit of a logarithm differently.
         return math.isclose(fresh, stored, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(fresh) and math.isnan(stored))
+    if isinstance(fresh, dict) and isinstance(stored, dict):
+        return fresh.keys() == stored.keys() and all(_same(value, stored[name]) for name, value in fresh.items())
+    if isinstance(fresh, list) and isinstance(stored, list):
+        return len(fresh) == len(stored) and all(map(_same, fresh, stored))
     return fresh == stored

@@ -1,19 +1,20 @@
-"""Records as tools, and the few lines that say what a record holds."""
+"""Reading records as tools."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from agent_tools.handbook.findings import best_epoch
-from agent_tools.measure import profile
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.schema import Benchmark, RunRecord
+from agent_tools.records.schema import RecordKind, RunRecord
 from agent_tools.records.store import RecordStore
 from agent_tools.results import Cursor, ResponseFormat, ToolResult, offset, page
+from agent_tools.workflows.records_text import headline, record_table
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
+
+KindFilter = Annotated[Literal["", RecordKind], Field(description="only this kind")]
 
 
 class RecordList(ToolResult):
@@ -33,10 +34,7 @@ class RecordList(ToolResult):
 
 def record_list(
     root: Root,
-    kind: Annotated[
-        Literal["", "train", "evaluate", "benchmark", "comparison", "profile", "whatif", "reported"],
-        Field(description="only this kind"),
-    ] = "",
+    kind: KindFilter = "",
     limit: Annotated[int, Field(ge=1, le=100)] = 20,
     cursor: Cursor = "",
 ) -> RecordList:
@@ -116,58 +114,3 @@ def record_show(
         raw="\n".join(kept),
         next_cursor=following,
     )
-
-
-def headline(record: RunRecord) -> str:
-    """Say the figure that a record is about."""
-    if record.benchmark is not None:
-        return _ladder_headline(record.benchmark)
-    if record.reported is not None:
-        said = record.reported
-        figure = f"{said.metric} {said.value:g} {said.unit}"
-        return shown(f"{figure} (reported, not measured here: {said.source})")[:300]
-    if record.kind == "profile":
-        return (stage_lines(record) or ["no stages"])[0]
-    best = best_epoch(record.run) if record.run else None
-    epochs = _epochs(record)
-    return f"{len(epochs)} epochs" if best is None else f"best icdar_hmean {epochs[best].metrics['icdar_hmean']:.4f}"
-
-
-def _ladder_headline(benchmark: Benchmark) -> str:
-    if not benchmark.summaries:
-        return "no samples"
-    last = benchmark.summaries[-1]
-    kind = "descriptive, " if benchmark.protocol.descriptive else ""
-    interval = f"[{last.ratio_low:.2f}, {last.ratio_high:.2f}]"
-    return f"{last.ratio_to_first:.2f}x {interval} at {last.arm}, {kind}accuracy: {last.parity}"
-
-
-def record_table(record: RunRecord) -> list[str]:
-    """Return the figures of a record as lines, the first one naming the columns."""
-    if record.benchmark is not None:
-        head = "arm | cold s | warm s | images/s | ratio [low, high] | icdar_hmean | cleval_hmean | parity"
-        return [head] + [
-            f"{s.arm} | {s.cold_seconds:.3f} | {s.warm_seconds:.3f} | {s.images_per_second:.2f} | "
-            f"{s.ratio_to_first:.3f} [{s.ratio_low:.3f}, {s.ratio_high:.3f}] | "
-            f"{s.icdar_hmean:.4f} | {s.cleval_hmean:.4f} | {s.parity}"
-            for s in record.benchmark.summaries
-        ]
-    if record.kind == "profile":
-        return ["stage | s | share | ms per image", *stage_lines(record)]
-    return [
-        f"{epoch.phase} epoch {epoch.epoch} | {epoch.seconds:.3f} s | {epoch.images} images | "
-        + ", ".join(f"{name} {value:.4f}" for name, value in epoch.metrics.items())
-        for epoch in _epochs(record)
-    ]
-
-
-def stage_lines(record: RunRecord) -> list[str]:
-    """Return the stage table of a profile record as lines."""
-    return [
-        f"{row.stage} | {row.seconds:.3f} | {100 * row.share:.1f}% | {row.milliseconds_per_image:.2f}"
-        for row in profile.stage_table(record)
-    ]
-
-
-def _epochs(record: RunRecord) -> list[Any]:
-    return list(record.run.epochs) if record.run else []

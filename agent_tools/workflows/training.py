@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
+from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.trainer import Progress, read_run, resolve_config, run_trainer
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.importers import public_git, record_from_run
@@ -48,7 +49,9 @@ def train_now(
 ) -> Measured:
     """Train in the foreground and record the run."""
     before = public_git(root.path)
-    finished = run_trainer(root.path, "train", check_overrides(root, overrides), progress=progress, cancel=cancel)
+    asked = check_overrides(root, overrides)
+    with measuring("training", progress and (lambda said: progress(0, 0, said)), cancel):
+        finished = run_trainer(root.path, "train", asked, progress=progress, cancel=cancel)
     record = record_from_run(finished.run, root.path, git=before)
     RecordStore(root.path).write(record, session or None)
     return measured(root, record, docs)

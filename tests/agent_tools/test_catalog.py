@@ -17,7 +17,16 @@ from agent_tools.workspace.root import Root
 ROWS = pytest.mark.parametrize("tool", CATALOG, ids=lambda tool: tool.name)
 
 MAIN_JOB = {
-    *("train_run", "config_show", "features_check", "bench_run", "record_list", "record_show", "profile_run"),
+    *(
+        "train_run",
+        "config_show",
+        "features_check",
+        "bench_run",
+        "bench_compare",
+        "record_list",
+        "record_show",
+        "profile_run",
+    ),
     *("job_status", "job_cancel", "git_status", "git_diff", "git_log", "test_run", "docs_render", "docs_check"),
 }
 

@@ -17,7 +17,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from agent_tools import catalog, server
-from agent_tools.jobs import local
+from agent_tools.jobs import folders
 from agent_tools.jobs.processes import marked
 from agent_tools.results import CHARACTER_LIMIT, ToolResult
 from agent_tools.server import WorkbenchServer
@@ -242,7 +242,7 @@ def stdio(folder: Path) -> StdioServerParameters:
 def test_over_stdio_the_server_lists_calls_and_refuses(repository):
     async def run() -> None:
         async with Client(stdio(repository)) as client:
-            assert len((await client.list_tools()).tools) == 15
+            assert len((await client.list_tools()).tools) == 16
             await _check_status(client)
             refused(await client.call_tool("git_status", {"path": "x"}))
 
@@ -297,11 +297,11 @@ def test_a_server_killed_in_mid_job_loses_nothing(repository):
     report = "from agent_tools.jobs.local import Reporter; Reporter().result({'record_id': 'r'})"
     code = f"import time; time.sleep(1.5); {report}"
     starter = (
-        "import sys; from pathlib import Path; from agent_tools.jobs import local\n"
+        "import sys; from pathlib import Path; from agent_tools.jobs import runners\n"
         "from agent_tools.workspace.root import Root\n"
         "from agent_tools.server import serve\n"
         f"root = Path({str(repository)!r})\n"
-        f"print(local.start([sys.executable, '-c', {code!r}], 'long', root).id, file=sys.stderr, flush=True)\n"
+        f"print(runners.start([sys.executable, '-c', {code!r}], 'long', root).id, file=sys.stderr, flush=True)\n"
         "serve(Root.at(root))"
     )
     with subprocess.Popen(
@@ -317,7 +317,7 @@ def test_a_server_killed_in_mid_job_loses_nothing(repository):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     deadline = time.monotonic() + 120
-    while (answer := call(repository, "job_status", {"job": job_id}).structured_content)["status"] in local.ACTIVE:
+    while (answer := call(repository, "job_status", {"job": job_id}).structured_content)["status"] in folders.ACTIVE:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert (answer["status"], answer["result"]) == ("finished", {"record_id": "r"})

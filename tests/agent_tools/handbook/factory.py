@@ -7,20 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from agent_tools.records.schema import (
+    AccuracyOutcome,
     Arm,
     Benchmark,
+    Bisection,
+    BisectionStep,
     CacheCounts,
+    Comparison,
     DatasetFingerprint,
     EpochFigures,
     FeatureRow,
     GitState,
+    History,
+    HistoryPoint,
+    Imported,
     Machine,
+    Measurement,
+    MetricOutcome,
+    Outcome,
+    Override,
+    PairedProtocol,
     Protocol,
     Reported,
     RunFile,
     RunRecord,
     Sample,
+    Series,
+    Side,
+    Simulation,
+    SimulationRow,
     Summary,
+    Target,
 )
 from agent_tools.records.stages import stage_seconds
 
@@ -255,6 +272,326 @@ def reported(
         ended=START - timedelta(days=20),
         command=[],
         reported=Reported(metric=metric, value=value, unit="s", source="the project's handover", date="2025-10"),
+    )
+
+
+def side(name: str, title: str, commit: str = "0123456789abcdef", **changes: Any) -> Side:
+    values = {"tree": f"{commit[::-1]}", "dirty": False, "overrides": [], "environment": "e5" * 8}
+    return Side(name=name, title=title, commit=commit, **(values | changes))
+
+
+def compared(name: str = "evaluate", gate: str = "margin") -> Target:
+    return Target(
+        name=name,
+        command=["python", "-m", "runners.test", "seed=42"],
+        primary="warm_seconds",
+        accuracy=["icdar_hmean", "cleval_hmean"],
+        gate=gate,  # type: ignore[arg-type]
+        margin=0.005,
+        checkpoint_sha256="cd" * 32,
+    )
+
+
+def paired_protocol(order: list[list[str]], **changes: Any) -> PairedProtocol:
+    values: dict[str, Any] = {
+        "rounds": len(order),
+        "looks": 1,
+        "alpha": 0.05,
+        "equivalence": 0.02,
+        "order_seed": 11,
+        "order": order,
+        "warmup_samples": 1,
+        "foreign_limit": 0.05,
+    }
+    return PairedProtocol(**(values | changes))
+
+
+def measurement(arm: str, number: int, position: int, seconds: float, **changes: Any) -> Measurement:
+    values: dict[str, Any] = {
+        "phase": "measured",
+        "started": START + timedelta(minutes=2 * number + position),
+        "process_seconds": seconds + 3.1,
+        "metrics": {"warm_seconds": seconds, "cold_seconds": 1.3 * seconds, "icdar_hmean": 0.842},
+        "load": round(0.1 + 0.03 * number, 2),
+        "foreign_cpu": 0.01 * position,
+        "stolen": 0.001,
+    }
+    return Measurement(arm=arm, round=number, position=position, **(values | changes))
+
+
+def paired_samples(rounds: int, seconds: dict[str, float], tainted: int | None = 3) -> list[Measurement]:
+    """A warm-up per side, then rounds in alternating order that scatter by a fixed pattern; one sample is tainted."""
+    samples = [
+        measurement(name, 0, place, 1.25 * value, phase="warmup") for place, (name, value) in enumerate(seconds.items())
+    ]
+    for number in range(rounds):
+        order = list(seconds)[:: 1 if number % 3 else -1]
+        for place, name in enumerate(order):
+            value = seconds[name] * (1 + 0.01 * ((number * 7 + place * 3) % 5 - 2))
+            taint = "another process used 1.4 cores" if number == tainted and place == 0 else ""
+            samples.append(
+                measurement(name, number, place, round(value * (1.4 if taint else 1), 4), tainted=taint, load=0.2)
+            )
+    return samples
+
+
+def metric_outcome(metric: str, a: float, b: float, width: float = 0.03, p: float = 0.0078) -> MetricOutcome:
+    ratio = a / b
+    return MetricOutcome(
+        metric=metric,
+        a=a,
+        b=b,
+        ratio=ratio,
+        median_ratio=ratio * 1.001,
+        low=ratio - width,
+        high=ratio + width,
+        sign_low=ratio - 1.3 * width,
+        sign_high=ratio + 1.3 * width,
+        p=p,
+        p_adjusted=p,
+    )
+
+
+def outcome(verdict: str = "faster", recommendation: str = "keep", **changes: Any) -> Outcome:
+    seconds_b = {"slower": 14.5, "equivalent": 12.31, "inconclusive": 12.2}.get(verdict, 11.02)
+    width = 0.01 if verdict == "equivalent" else 0.03
+    values: dict[str, Any] = {
+        "verdict": verdict,
+        "recommendation": recommendation,
+        "reason": f"{verdict}, as the interval says",
+        "pairs": 7,
+        "look": 1,
+        "alpha": 0.05,
+        "metrics": [
+            metric_outcome("warm_seconds", 12.31, seconds_b, width),
+            metric_outcome("cold_seconds", 16.1, 15.9, p=0.31),
+        ],
+        "accuracy": [
+            AccuracyOutcome(
+                metric=name, a=value, b=value - 0.0004, difference=-0.0004, low=-0.0011, high=0.0003,
+                parity="within margin",
+            )
+            for name, value in (("icdar_hmean", 0.842), ("cleval_hmean", 0.821))
+        ],
+        "outputs_equal": None,
+        "smallest_effect": 0.0231,
+        "order_effect": 0.0042,
+        "order_p": 0.62,
+        "drift": -0.0113,
+        "drift_p": 0.21,
+        "floor_low": 0.985,
+        "floor_high": 1.012,
+        "outliers": 1,
+        "tainted": 1,
+    }  # fmt: skip
+    return Outcome(**(values | changes))
+
+
+def comparison(
+    record_id: str = "20261121T210000Z-comparison-c0ffee",
+    verdict: str = "faster",
+    recommendation: str = "keep",
+    *,
+    title: str = "Own warp against albumentations",
+    name: str = "own warp",
+    days: int = 0,
+    outcome_changes: dict[str, Any] | None = None,
+    **changes: Any,
+) -> RunRecord:
+    """A comparison of two revisions over eight rounds, one of them tainted."""
+    result = outcome(verdict, recommendation, **(outcome_changes or {}))
+    samples = paired_samples(8, {"A": result.metrics[0].a, "B": result.metrics[0].b})
+    order = [[s.arm for s in samples if s.phase == "measured" and s.round == number] for number in range(8)]
+    values: dict[str, Any] = {
+        "name": name,
+        "treatment": "revisions",
+        "changes": ["0123456789ab..fedcba987654", "warp: own transform"],
+        "files": ["ocr/datasets/warp.py", "configs/transforms/base.yaml"],
+        "target": compared(),
+        "arms": [side("A", "HEAD~1"), side("B", "worktree", "fedcba9876543210", dirty=True)],
+        "protocol": paired_protocol(order),
+        "samples": samples,
+        "outcome": result,
+    }
+    whole: dict[str, Any] = {
+        "id": record_id,
+        "kind": "comparison",
+        "title": title,
+        "started": START + timedelta(days=days, hours=1),
+        "ended": START + timedelta(days=days, hours=1, minutes=31),
+        "command": ["agent-tools", "bench", "compare", "HEAD~1", "worktree"],
+        "git": git(),
+        "machine": machine(),
+        "environment": {"python": "3.11.7"},
+        "dataset": dataset(),
+        "comparison": Comparison(**(values | changes)),
+    }
+    return RunRecord(**whole)
+
+
+def bisection(record_id: str = "20261121T220000Z-bisection-b15ec7", *, found: bool = True, **changes: Any) -> RunRecord:
+    """A search over eight commits that found its culprit, or was left with two suspects."""
+    steps = [
+        BisectionStep(commit="44" * 20, title="faster | decoder", verdict="good", ratio=1.004, low=0.99, high=1.02,
+                      record="20261121T210500Z-comparison-000044"),
+        BisectionStep(commit="66" * 20, title="fix: 3 tests", verdict="skipped", reason="the command failed"),
+        BisectionStep(commit="77" * 20, title="new loss", verdict="bad", ratio=0.81, low=0.79, high=0.83,
+                      record="20261121T211500Z-comparison-000077"),
+    ]  # fmt: skip
+    values: dict[str, Any] = {
+        "good": "11" * 20,
+        "bad": "88" * 20,
+        "commits": 7,
+        "steps": steps,
+        "culprit": "77" * 20 if found else "",
+        "culprit_title": "new loss" if found else "",
+        "suspects": ["77" * 20] if found else ["66" * 20, "77" * 20],
+        "files": ["ocr/models/loss.py"] if found else [],
+        "confirmed": "20261121T212000Z-comparison-000078" if found else "",
+    }
+    return RunRecord(
+        id=record_id,
+        kind="bisection",
+        title="Who made it slow",
+        started=START,
+        ended=START + timedelta(hours=2),
+        command=["agent-tools", "bench", "bisect"],
+        git=git(()),
+        machine=machine(),
+        dataset=dataset(),
+        bisection=Bisection(**(values | changes)),
+    )
+
+
+COMMITS = (
+    ("11" * 20, "first form", 12.31, "", ""),
+    ("22" * 20, "faster decoder", 9.84, "faster", ""),
+    ("33" * 20, "half of a change", float("nan"), "", "the command failed with exit code 1"),
+    ("44" * 20, "new loss", 11.9, "slower", ""),
+    ("55" * 20, "docs", 11.95, "", ""),
+)
+
+
+def history(record_id: str = "20261121T230000Z-history-415701", **changes: Any) -> RunRecord:
+    """Five commits, one of which cannot be measured; one made it faster and one slower."""
+    measured = {commit[:7]: seconds for commit, _, seconds, _, failed in COMMITS if not failed}
+    samples = paired_samples(6, measured, tainted=None)
+    before, points = float("nan"), []
+    for place, (commit, title, seconds, change, failed) in enumerate(COMMITS):
+        ratio = 1.0 if failed or not place else before / seconds
+        points.append(
+            HistoryPoint(
+                commit=commit,
+                title=title,
+                committed=START - timedelta(days=9 - place),
+                value=seconds,
+                low=seconds * 0.98,
+                high=seconds * 1.02,
+                accuracy={} if failed else {"icdar_hmean": 0.842 + 0.002 * place, "cleval_hmean": 0.82},
+                ratio=ratio,
+                ratio_low=ratio * 0.98,
+                ratio_high=ratio * 1.02,
+                p_adjusted=0.031 if change else 0.7,
+                change=change,  # type: ignore[arg-type]
+                failed=failed,
+            )
+        )
+        before = before if failed else seconds
+    values: dict[str, Any] = {
+        "name": "November",
+        "target": compared(),
+        "arms": [side(commit[:7], title, commit) for commit, title, *_ in COMMITS],
+        "protocol": paired_protocol([list(measured)] * 6),
+        "samples": samples,
+        "points": points,
+    }
+    return RunRecord(
+        id=record_id,
+        kind="history",
+        title="",
+        started=START,
+        ended=START + timedelta(hours=3),
+        command=["agent-tools", "bench", "history"],
+        git=git(()),
+        machine=machine(),
+        dataset=dataset(),
+        history=History(**(values | changes)),
+    )
+
+
+def simulation(record_id: str = "20261121T234500Z-simulation-51a7e5", days: int = 0, **changes: Any) -> RunRecord:
+    """The judge judged in two kinds of noise; with six rounds of spikes no smallest change can be stated."""
+    rows = [
+        SimulationRow(
+            scenario=scenario,
+            description=description,
+            rounds=rounds,
+            experiments=2000,
+            false_positives=71,
+            false_positive_rate=71 / 2000,
+            false_positive_low=0.0278,
+            false_positive_high=0.0446,
+            detected=1961,
+            power=1961 / 2000,
+            power_low=0.9735,
+            power_high=0.9857,
+            stated_effect=effect,
+        )
+        for scenario, description, rounds, effect in (
+            ("drift", "the machine slows down by 5% over the run", 12, 0.0214),
+            ("spikes", "one sample in ten takes a third longer", 6, float("inf")),
+        )
+    ]
+    return RunRecord(
+        id=record_id,
+        kind="simulation",
+        title="The judge judged",
+        started=START + timedelta(days=days),
+        ended=START + timedelta(days=days, minutes=4),
+        command=["agent-tools", "bench", "check", "--judge"],
+        git=git(()),
+        simulation=Simulation(**({"seed": 7, "alpha": 0.05, "rows": rows} | changes)),
+    )
+
+
+def override(
+    record_id: str = "20261122T080000Z-override-0ddba1",
+    about: str = "20261121T210000Z-comparison-c0ffee",
+    **changes: Any,
+) -> RunRecord:
+    values: dict[str, Any] = {
+        "record": about,
+        "recommended": "keep",
+        "decided": "revert",
+        "by": "A. Person",
+        "reason": "the code is 3x as long",
+    }
+    return RunRecord(
+        id=record_id,
+        kind="override",
+        title="Own warp is not kept",
+        started=START + timedelta(hours=12),
+        ended=START + timedelta(hours=12),
+        command=["agent-tools", "record", "override"],
+        override=Override(**(values | changes)),
+    )
+
+
+def imported(record_id: str = "20261121T235000Z-imported-1a90c7") -> RunRecord:
+    series = [
+        Series(name="test_warp[640]", seconds=[0.0031, 0.0030, 0.0034], calls=300),
+        Series(name="run_training_batch | total", seconds=[], calls=12),
+    ]
+    return RunRecord(
+        id=record_id,
+        kind="imported",
+        title="Microbenchmarks",
+        started=START,
+        ended=START,
+        command=["agent-tools", "record", "import", "bench.json"],
+        imported=Imported(
+            tool="pytest-benchmark", version="5.2.3", source="bench.json", source_sha256="ef" * 32, series=series
+        ),
     )
 
 

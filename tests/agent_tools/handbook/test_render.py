@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_tools.handbook import blocks, findings, plots, render
+from agent_tools.handbook import blocks, findings, render
 from agent_tools.handbook.blocks import DocumentError, parse_document
 from agent_tools.handbook.check import check_documents
+from agent_tools.handbook.plots.ladder import draw_ladder
 from agent_tools.measure.profile import stage_table
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordError
@@ -70,10 +71,10 @@ def test_an_up_to_date_file_is_not_touched(session, tmp_path):
 
 
 def test_a_plot_drawn_anew_has_the_same_bytes_and_no_date():
-    svg = plots.draw_ladder(factory.ladder())
-    assert plots.draw_ladder(factory.ladder()) == svg
+    svg = draw_ladder(factory.ladder())
+    assert draw_ladder(factory.ladder()) == svg
     assert not re.search(r"20\d\d-\d\d-\d\d|dc:date|\.local|/home", svg)
-    assert plots.draw_ladder(factory.ladder(hmean=0.3)) != svg
+    assert draw_ladder(factory.ladder(hmean=0.3)) != svg
 
 
 def test_rendering_starts_without_torch_and_without_matplotlib():

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_tools.measure import ladder
+from agent_tools.measure.data_subset import DataError, subset_annotations
 from agent_tools.measure.ladder import (
     cold_seconds,
     partial_samples,
-    random_orders,
     run_ladder,
-    subset_annotations,
 )
+from agent_tools.measure.ladder_summaries import summaries
+from agent_tools.measure.orders import random_orders
 from agent_tools.measure.rungs import LADDERS, LadderError, Rung, ladder_arms
-from agent_tools.measure.statistics import summaries
 from agent_tools.measure.trainer import TrainerCancelled
 from agent_tools.records.fingerprints import file_sha256
 from agent_tools.records.schema import RunRecord
@@ -100,10 +100,10 @@ def test_the_subset_is_the_first_names_by_sort(data: Path, tmp_path: Path) -> No
     ("content", "why"), [("{", "own format"), ("[]", "own format"), ('{"images": {}}', "names no images")]
 )
 def test_annotations_that_cannot_be_cut_are_refused(data: Path, tmp_path: Path, content: str, why: str) -> None:
-    with pytest.raises(LadderError, match=r"splits there: val"):
+    with pytest.raises(DataError, match=r"splits there: val"):
         subset_annotations(data, "test", 2, tmp_path / "x.json")
     (data / "jsons" / "val.json").write_text(content)
-    with pytest.raises(LadderError, match=why):
+    with pytest.raises(DataError, match=why):
         subset_annotations(data, "val", 2, tmp_path / "x.json")
 
 
@@ -274,7 +274,7 @@ def test_unusable_arguments_are_refused_before_anything_runs(data: Path, tmp_pat
         ({"data": tmp_path / "nowhere"}, r"There is no jsons/val\.json"),
     ]
     for changes, why in cases:
-        with pytest.raises(LadderError, match=why):
+        with pytest.raises((LadderError, DataError), match=why):
             run_ladder(tmp_path, "demo", **({"data": data} | changes))
     assert not list((tmp_path / "outputs").glob("ladders/*/runs"))
 

@@ -9,23 +9,31 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest, wilcoxon
+from scipy.stats import binomtest, false_discovery_control, kendalltau, wilcoxon
 
 from agent_tools.measure.statistics import (
+    DETECTION,
+    MOST_ROUNDS,
     StatisticsError,
+    _normal_intervals,
+    benjamini_hochberg,
     binomial_counts,
+    drift,
     hodges_lehmann,
     median,
+    order_effect,
+    outlier_count,
     paired_ratio,
-    parity,
+    ratio_of_logs,
+    rounds_for,
     sign_interval,
     signed_rank_counts,
     signed_rank_interval,
-    summaries,
+    signed_rank_p,
+    smallest_effect,
+    spread_bound,
     walsh_averages,
-    warm_seconds,
 )
-from tests.agent_tools.records.build import arm, sample
 
 LOGS = st.lists(st.floats(-3, 3, allow_nan=False), min_size=6, max_size=12, unique=True)
 SECONDS = st.floats(0.01, 1000, allow_nan=False)
@@ -127,70 +135,177 @@ def test_times_that_cannot_be_compared_are_refused(seconds: list[float]) -> None
         median([])
 
 
+def test_another_confidence_gives_another_interval_or_none() -> None:
+    a, b = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6], [1.0] * 7
+    narrow, usual, wide = (paired_ratio(a, b, confidence) for confidence in (0.8, 0.95, 0.98))
+    assert wide.low < usual.low < narrow.low < narrow.hodges_lehmann < narrow.high < usual.high < wide.high
+    assert wide.signed_rank is not None
+    assert wide.signed_rank.coverage == pytest.approx(1 - 2 / 2**7)
+    hopeless = paired_ratio(a, b, 0.99)
+    assert (hopeless.descriptive, hopeless.signed_rank, hopeless.sign) == (True, None, None)
+    assert (hopeless.low, hopeless.high) == (pytest.approx(1.0), pytest.approx(1.6))
+
+
+# --- tests and what surrounds a verdict ------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(-999, 999).filter(bool), min_size=1, max_size=12, unique_by=abs))
+def test_the_signed_rank_p_equals_scipys_exact_one(values: list[int]) -> None:
+    assert signed_rank_p(values) == pytest.approx(wilcoxon(values, method="exact").pvalue)
+
+
+@given(
+    st.lists(st.integers(-6, 6) | st.floats(-3, 3, allow_nan=False), min_size=1, max_size=14),
+    st.sampled_from([0.01, 0.025, 0.05, 0.1, 0.2]),
+)
+def test_p_is_at_most_alpha_exactly_where_the_interval_excludes_0(values: list[float], alpha: float) -> None:
+    interval = signed_rank_interval(values, 1 - alpha)
+    excluded = interval is not None and not interval.low <= 0 <= interval.high
+    assert excluded == (signed_rank_p(values) <= alpha)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=10))
+def test_ties_at_0_count_against_a_finding(values: list[int]) -> None:
+    nudged = [value or tiny for value, tiny in zip(values, itertools.cycle((1e-9, -1e-9)), strict=False)]
+    assert signed_rank_p(values) >= signed_rank_p(nudged)
+    assert 0 < signed_rank_p(values) <= 1
+
+
+def test_differences_that_are_all_0_are_no_finding() -> None:
+    assert signed_rank_p([0.0] * 20) == 1.0
+    with pytest.raises(StatisticsError, match="at least one pair"):
+        signed_rank_p([])
+
+
+@given(st.lists(st.floats(0, 1, allow_nan=False), min_size=1, max_size=30))
+def test_benjamini_hochberg_equals_scipys(p_values: list[float]) -> None:
+    adjusted = benjamini_hochberg(p_values)
+    assert adjusted == pytest.approx(false_discovery_control(p_values).tolist())
+    assert all(p <= q <= 1 for p, q in zip(p_values, adjusted, strict=True))
+
+
+def test_no_metrics_need_no_adjustment() -> None:
+    assert benjamini_hochberg([]) == []
+
+
+def test_a_slower_second_place_is_found_and_is_none_where_there_is_none() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.01, 24)
+    place = math.log(1.08)
+    effect, p = order_effect((noise[:12] - place).tolist(), (noise[12:] + place).tolist())
+    assert effect == pytest.approx(0.08, abs=0.01)
+    assert p < 0.001
+    # A real difference of the sides moves both halves alike: no place effect.
+    effect, p = order_effect((noise[:12] + 0.5).tolist(), (noise[12:] + 0.5).tolist())
+    assert abs(effect) < 0.01
+    assert p > 0.05
+    assert order_effect([0.1, 0.2], []) == (0.0, 1.0)
+
+
+def test_a_drift_is_found_and_is_none_where_there_is_none() -> None:
+    noise = np.random.default_rng(2).normal(0, 0.01, 13)
+    change, p = drift((noise + np.linspace(0, math.log(1.3), 13)).tolist())
+    assert change == pytest.approx(0.3, abs=0.03)
+    assert p < 0.001
+    change, p = drift(noise.tolist())
+    assert abs(change) < 0.03
+    assert p == pytest.approx(kendalltau(range(13), noise).pvalue)
+    assert p > 0.05
+    assert drift([0.1, 0.2]) == drift([3.0] * 9) == (0.0, 1.0)
+
+
+def test_one_spike_is_no_drift() -> None:
+    change, _ = drift([0.0, 0.01, 0.0, 0.01, 0.0, 0.01, 0.0, 2.0])
+    assert abs(change) < 0.02
+
+
 @pytest.mark.parametrize(
-    ("differences", "first", "expected"),
+    ("values", "count"),
     [
-        ([0.0, 0.0], 0.8, "equal"),
-        ([1e-13, -1e-13], 0.8, "equal"),
-        ([-0.004, 0.0], 0.8, "within margin"),
-        ([0.3, 0.3], 0.6, "within margin"),
-        ([-0.006, 0.3], 0.8, "worse"),
-        ([0.0], 0.4999, "no parity evidence"),
-        ([0.0], math.nan, "no parity evidence"),
-        ([math.nan], 0.8, "no parity evidence"),
-        ([], 0.8, "no parity evidence"),
+        ([0.0, 0.01, -0.01, 0.02, -0.02, 0.9], 1),
+        ([0.0, 0.01, -0.01, 0.02, -0.02, 0.9, -0.9], 2),
+        ([0.0, 0.01, -0.01, 0.02, -0.02], 0),
+        ([0.0, 0.0, 0.0, 0.0, 1.0], 0),  # more than half alike: no scale to judge by
+        ([0.0, 9.0], 0),
     ],
 )
-def test_parity_is_decided_by_the_worst_round_and_never_at_a_useless_score(
-    differences: list[float], first: float, expected: str
-) -> None:
-    assert parity(differences, first, 0.005) == expected
+def test_outliers_are_counted_by_the_median_deviation(values: list[float], count: int) -> None:
+    assert outlier_count(values) == count
 
 
-def test_a_table_pairs_samples_by_round_so_that_drift_cancels() -> None:
-    drift = [1.0, 1.5, 2.0, 4.0, 3.0, 5.0]
-    samples = [
-        sample(name, r, base * d) for name, base in (("a", 8.0), ("b", 4.0), ("c", 2.0)) for r, d in enumerate(drift)
-    ]
-    rows = summaries(samples[::-1], [arm("a"), arm("b"), arm("c")], 0.005)
-    assert [(row.arm, row.ratio_to_first, row.ratio_to_previous) for row in rows] == [
-        ("a", pytest.approx(1), pytest.approx(1)),
-        ("b", pytest.approx(2), pytest.approx(2)),
-        ("c", pytest.approx(4), pytest.approx(2)),
-    ]
-    last = rows[-1]
-    assert (last.ratio_low, last.ratio_high, last.sign_low) == (pytest.approx(4), pytest.approx(4), pytest.approx(4))
-    assert (last.pairs, last.interval, last.parity) == (6, "95% signed rank", "equal")
-    assert last.warm_seconds == pytest.approx(2.0 * 2.5)
-    assert last.cold_seconds == pytest.approx(3 * last.warm_seconds)
-    assert last.images_per_second == pytest.approx(np.median([48 / (2 * d) for d in drift]))
+# --- how many pairs, and what they can see ---------------------------------------------------------------------------
 
 
-def test_fewer_than_six_rounds_show_the_observed_range_and_say_so() -> None:
-    samples = [sample("a", 0, 4.0), sample("b", 0, 1.0), sample("a", 1, 4.0), sample("b", 1, 2.0)]
-    row = summaries(samples, [arm("a"), arm("b")], 0.005)[1]
-    assert (row.interval, row.ratio_low, row.ratio_high) == ("observed range", pytest.approx(2), pytest.approx(4))
+@pytest.mark.parametrize("pairs", [6, 8, 12, 20])
+def test_the_spread_bound_holds_in_95_of_100_experiments_at_least(pairs: int) -> None:
+    draws = np.random.default_rng(pairs).normal(0.3, 0.05, (1500, pairs))
+    bounds = [spread_bound(row) for row in draws.tolist()]
+    assert sum(bound > 0.05 for bound in bounds) / len(bounds) >= 0.95
+    # A bound that is always huge would pass as well.
+    assert median(bounds) < 0.15
 
 
-def test_parity_compares_with_the_first_arm_on_every_hmean() -> None:
-    samples = [sample("a", 0, 1.0, 0.8), sample("b", 0, 1.0, 0.797), sample("c", 0, 1.0, 0.7)]
-    worse_cleval = sample("d", 0, 1.0, metrics={"icdar_hmean": 0.8, "cleval_hmean": 0.5})
-    rows = summaries([*samples, worse_cleval], [arm(name) for name in "abcd"], 0.005)
-    assert [row.parity for row in rows] == ["equal", "within margin", "worse", "worse"]
-    blind = [item.model_copy(update={"metrics": {"icdar_hmean": 0.0, "cleval_hmean": 0.0}}) for item in samples]
-    assert {row.parity for row in summaries(blind, [arm(n) for n in "abc"], 0.005)} == {"no parity evidence"}
+def test_the_spread_of_one_pair_is_refused() -> None:
+    with pytest.raises(StatisticsError, match="at least 2"):
+        spread_bound([0.1])
 
 
-def test_a_sample_that_cannot_be_used_is_named() -> None:
-    cold = sample("a", 0, 1.0, warm_seconds=[])
-    with pytest.raises(StatisticsError, match="no warm epoch"):
-        warm_seconds(cold)
-    with pytest.raises(StatisticsError, match="two samples in round 0"):
-        summaries([sample("a", 0, 1.0), sample("a", 0, 1.0)], [arm("a")], 0.005)
-    with pytest.raises(StatisticsError, match="no cleval_hmean"):
-        summaries([sample("a", 0, 1.0, metrics={"icdar_hmean": 0.8})], [arm("a")], 0.005)
+@pytest.mark.parametrize(
+    ("pairs", "alpha", "spread"), [(6, 0.05, 0.05), (12, 0.05, 0.05), (12, 0.05, 0.2), (9, 0.025, 0.1), (30, 0.05, 0.1)]
+)
+def test_the_smallest_effect_is_found_in_4_of_5_fresh_experiments(pairs: int, alpha: float, spread: float) -> None:
+    effect = smallest_effect(spread, pairs, alpha, 0.02)
+    draws = np.random.default_rng(5).normal(-math.log1p(effect), spread, (1500, pairs))
+    found = sum(_found(row, alpha) for row in draws.tolist()) / len(draws)
+    # Four standard errors of 1500 experiments, and of the 4000 behind the stated effect.
+    assert found == pytest.approx(DETECTION, abs=0.055)
 
 
-def test_arms_without_samples_are_left_out_of_the_table() -> None:
-    rows = summaries([sample("b", 0, 1.0)], [arm("a"), arm("b")], 0.005)
-    assert [(row.arm, row.ratio_to_first) for row in rows] == [("b", 1.0)]
+def _found(logs: list[float], alpha: float) -> bool:
+    ratio = ratio_of_logs(logs, 1 - alpha)
+    return ratio.high < 1 and not ratio.low > 0.98
+
+
+SPREADS = [0.0, 1e-4, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0]
+PAIRS = [6, 7, 8, 9, 10, 12, 16, 20, 30, 60, 100]
+
+
+def test_the_smallest_effect_grows_with_the_spread_and_shrinks_with_the_pairs() -> None:
+    table = [[smallest_effect(spread, pairs, 0.05, 0.02) for spread in SPREADS] for pairs in PAIRS]
+    assert all(row == sorted(row) for row in table)
+    assert all(list(column) == sorted(column, reverse=True) for column in zip(*table, strict=True))
+
+
+@given(st.floats(0, 0.5), st.integers(6, 20), st.floats(0.001, 0.2))
+def test_no_effect_within_the_equivalence_margin_is_promised(spread: float, pairs: int, equivalence: float) -> None:
+    assert smallest_effect(spread, pairs, 0.05, equivalence) >= equivalence * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("pairs", "alpha"), [(5, 0.05), (2, 0.05), (6, 0.025)])
+def test_too_few_pairs_find_nothing(pairs: int, alpha: float) -> None:
+    assert smallest_effect(0.01, pairs, alpha, 0.02) == math.inf
+
+
+@pytest.mark.parametrize(("spread", "effect"), [(0.03, 0.05), (0.1, 0.08), (0.1, 0.05)])
+def test_the_rounds_for_an_effect_are_the_fewest_that_find_it(spread: float, effect: float) -> None:
+    rounds = rounds_for(spread, effect, 0.05, 0.02, 6)
+    assert smallest_effect(spread, rounds, 0.05, 0.02) <= effect
+    assert rounds == 6 or smallest_effect(spread, rounds - 1, 0.05, 0.02) > effect
+
+
+def test_the_rounds_are_neither_fewer_than_a_verdict_needs_nor_without_end() -> None:
+    assert rounds_for(0.001, 0.5, 0.05, 0.02, 6) == 6
+    assert rounds_for(0.001, 0.5, 0.025, 0.02, 14) == 14
+    assert rounds_for(0.001, 0.5, 0.025, 0.02, 6) == 7
+    assert rounds_for(1.0, 0.05, 0.05, 0.02, 6) == MOST_ROUNDS
+
+
+@pytest.mark.parametrize("effect", [0.02, 0.01, 0.0, -0.3])
+def test_an_effect_within_the_equivalence_margin_is_refused(effect: float) -> None:
+    with pytest.raises(StatisticsError, match=r"equivalence margin of 0\.02"):
+        rounds_for(0.03, effect, 0.05, 0.02, 6)
+
+
+def test_the_stated_effects_take_little_memory() -> None:
+    ends = _normal_intervals(100, 0.05)
+    assert ends is not None
+    assert all(end.base is None for end in ends)

@@ -18,11 +18,11 @@ from agent_tools.records.fingerprints import (
     FingerprintError,
     canonical_hash,
     file_sha256,
-    git_state,
     machine,
     machine_key,
     strip_private,
 )
+from agent_tools.records.repository import git_state
 
 ROOT = Path("/home/ann/projects/bench")
 HOST = "node17.lab.example"

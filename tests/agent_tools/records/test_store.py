@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from agent_tools.records.schema import EpochFigures
+from agent_tools.records.schema import SCHEMA_VERSION, EpochFigures
 from agent_tools.records.store import RecordError, RecordNotFound, RecordStore, new_id
 from tests.agent_tools.records.build import START, epoch, record, run_file
 
@@ -110,6 +106,11 @@ def test_an_unusable_kind_or_limit_is_refused(tmp_path: Path) -> None:
         ('{"schema_version": 99}', "update the workbench"),
         ('{"schema_version": 0}', "the commit that wrote it"),
         ('{"schema_version": 1, "id": 3}', "is not a record: id"),
+        ('{"schema_version": 2, "id": 3}', "is not a record: id"),
+        ('{"schema_version": true}', "says no schema_version"),
+        ('{"schema_version": "2"}', "says no schema_version"),
+        ("{}", "says no schema_version"),
+        ("[" * 100_000, "not valid JSON"),
         (b"\xff\xfe", "not valid JSON"),
     ],
 )
@@ -127,11 +128,11 @@ def test_a_corrupt_file_is_named_and_the_others_are_still_listed(tmp_path: Path,
         store.load(bad.stem)
 
 
-def test_a_record_of_another_version_is_refused_even_where_every_field_fits(tmp_path: Path) -> None:
+def test_a_record_of_a_newer_version_is_refused_even_where_every_field_fits(tmp_path: Path) -> None:
     store = RecordStore(tmp_path)
-    path = store.write(record(schema_version=2))
+    path = store.write(record(schema_version=SCHEMA_VERSION + 1))
     assert "update the workbench" in store.list().corrupt[0].problem
-    with pytest.raises(RecordError, match="schema_version 2"):
+    with pytest.raises(RecordError, match=f"schema_version {SCHEMA_VERSION + 1}"):
         store.load(path.stem)
 
 
@@ -150,67 +151,6 @@ def test_figures_that_are_no_numbers_survive_as_standard_json(tmp_path: Path) ->
     loaded = store.load(path.stem).run
     assert loaded is not None
     assert str(loaded.epochs[0].metrics) == "{'loss': nan, 'other': inf}"
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from agent_tools.records.store import RecordStore
-from tests.agent_tools.records.build import record
-store = RecordStore(Path(sys.argv[1]))
-print("ready", flush=True)
-for _ in range(int(sys.argv[2])):
-    store.write(record(title="x" * 200_000), "race")
-"""
-
-
-def _start_writer(root: Path, count: int) -> subprocess.Popen[str]:
-    here = Path(__file__).resolve().parents[3]
-    command = [sys.executable, "-c", WRITER, str(root), str(count)]
-    return subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, text=True)
-
-
-def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
-    with _start_writer(tmp_path, 40) as one, _start_writer(tmp_path, 40) as two:
-        assert (one.wait(60), two.wait(60)) == (0, 0)
-    page = RecordStore(tmp_path).list(limit=200)
-    assert (len(page.records), page.corrupt) == (80, [])
-
-
-def test_a_killed_writer_leaves_no_half_record(tmp_path: Path) -> None:
-    with _start_writer(tmp_path, 100_000) as writer:
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.2)
-        os.kill(writer.pid, signal.SIGKILL)
-    page = RecordStore(tmp_path).list(limit=10_000)
-    assert page.corrupt == []
-    assert len(page.records) > 0
-
-
-STOPPED_MIDWAY = """
-import resource, signal, sys
-from pathlib import Path
-from agent_tools.records.store import RecordStore
-from tests.agent_tools.records.build import record
-if sys.argv[2] == "killed":
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-RecordStore(Path(sys.argv[1])).write(record(title="x" * 200_000), "full")
-"""
-
-
-@pytest.mark.parametrize("end", ["killed", "refused"])
-def test_a_write_that_stops_half_way_leaves_no_record_in_sight(tmp_path: Path, end: str) -> None:
-    here = Path(__file__).resolve().parents[3]
-    command = [sys.executable, "-c", STOPPED_MIDWAY, str(tmp_path), end]
-    answer = subprocess.run(command, cwd=here, capture_output=True, check=False)
-    assert answer.returncode == (-signal.SIGXFSZ if end == "killed" else 1)
-    assert end == "killed" or b"could not be written: File too large" in answer.stderr
-    page = RecordStore(tmp_path).list()
-    assert (page.records, page.corrupt, page.total) == ([], [], 0)
-    left = list((tmp_path / "logs").glob("*/records/.*.tmp"))
-    assert len(left) == (1 if end == "killed" else 0)
 
 
 def test_200_records_are_listed_within_the_time_that_a_tool_call_has(tmp_path: Path) -> None:

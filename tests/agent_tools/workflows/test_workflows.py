@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent_tools.handbook.blocks import DocumentError
-from agent_tools.jobs import local
+from agent_tools.jobs import folders, runners
 from agent_tools.measure.ladder import LadderError
 from agent_tools.measure.rungs import LADDERS
 from agent_tools.measure.trainer import TrainerError
@@ -15,9 +15,10 @@ from agent_tools.records.schema import FeatureRow
 from agent_tools.records.store import RecordError, RecordStore
 from agent_tools.results import CHARACTER_LIMIT
 from agent_tools.workflows import demo
+from agent_tools.workflows.comparing import bench_run
 from agent_tools.workflows.documents import docs_check, docs_render
 from agent_tools.workflows.jobs import JobReport, job_cancel, job_status
-from agent_tools.workflows.measuring import bench_ladder, bench_run, profile_run, profile_stages
+from agent_tools.workflows.measuring import bench_ladder, profile_run, profile_stages
 from agent_tools.workflows.overrides import OverrideError, check_overrides
 from agent_tools.workflows.records import record_list, record_show
 from agent_tools.workflows.training import ConfigKeyError, config_show, features_check, train_now, train_run
@@ -43,7 +44,7 @@ def root(tmp_path: Path) -> Root:
 
 def ended(root: Root, job: str) -> JobReport:
     deadline = time.monotonic() + 280
-    while (report := job_status(root, job)).status in local.ACTIVE:
+    while (report := job_status(root, job)).status in folders.ACTIVE:
         assert time.monotonic() < deadline, report
         time.sleep(0.1)
     return report
@@ -111,7 +112,7 @@ def test_what_cannot_work_is_refused_before_a_job_is_started(root):
         bench_run(root, "demo", session="../x")
     with pytest.raises(RootError, match="outside"):
         bench_run(root, "demo", data="../elsewhere")
-    assert local.list_jobs(root.path) == ([], [])
+    assert runners.list_jobs(root.path) == ([], [])
 
 
 def test_data_outside_is_usable_where_the_operator_allowed_it(root, tmp_path_factory):
@@ -262,13 +263,13 @@ def test_a_corrupt_record_is_named_and_hides_no_other(root):
 def test_jobs_are_listed_newest_first_in_pages(root):
     names = [f"2026010{day}T000000Z-bench-00000{day}" for day in range(1, 6)]
     for name in names:
-        folder = local.jobs_folder(root.path) / name
+        folder = folders.jobs_folder(root.path) / name
         folder.mkdir(parents=True)
-        state = local.JobState(
+        state = folders.JobState(
             id=name, kind="bench", title="t", command=["x"], status="finished", created="2026", limit_seconds=1
         )
-        local.write_state(folder, state)
-    (local.jobs_folder(root.path) / names[2] / "state.json").write_text("{")
+        folders.write_state(folder, state)
+    (folders.jobs_folder(root.path) / names[2] / "state.json").write_text("{")
     first = job_status(root, limit=3)
     second = job_status(root, limit=3, cursor=first.next_cursor)
     assert [row["job"] for row in first.jobs + second.jobs] == names[::-1]

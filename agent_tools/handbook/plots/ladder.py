@@ -1,42 +1,32 @@
-"""Plots of the documents: SVG whose bytes depend on the record and on matplotlib's version alone.
-
-A plot carries the digest of its inputs and of its own bytes in a last line, so that it can be checked, and left as it
-is where nothing changed, without drawing it again (another matplotlib version would draw other bytes).
-"""
+"""The plot of a ladder: the warm epoch of every rung, its rounds, and the interval of their median."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from agent_tools.handbook.blocks import text_digest
 from agent_tools.handbook.findings import NO_PARITY, VERDICT_ROUNDS, is_descriptive, parity
+from agent_tools.handbook.plots.canvas import (
+    BASELINE,
+    GRID,
+    INK,
+    KEPT,
+    MUTED,
+    UNPROVEN,
+    WORSE,
+    draw,
+    plain,
+    write_titles,
+)
 from agent_tools.records.schema import Benchmark, RunRecord, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
-BASELINE, KEPT, UNPROVEN, WORSE = "#a3adb8", "#5b95d1", "#c6daf0", "#d9773c"
 COLOUR_LEGEND = (("worse", "orange: hmean is worse"), (NO_PARITY, "pale: no parity evidence (hmean below 0.5)"))
 COVERAGE = 0.95
-
-_STAMP = re.compile(r"\n<!-- plot inputs=(\S+) template=(\S+) body=(\S+) -->\n\Z")
-
-
-def stamp(svg: str, inputs: str, template: str) -> str:
-    """The SVG with its last line: what it was drawn from, and its own digest."""
-    return f"{svg}\n<!-- plot inputs={inputs} template={template} body={text_digest(svg)} -->\n"
-
-
-def is_current(text: str, inputs: str, template: str) -> bool:
-    """Whether a stamped SVG is untouched and drawn from these inputs by this template."""
-    found = _STAMP.search(text)
-    return found is not None and found.groups() == (inputs, template, text_digest(text[: found.start()]))
 
 
 def median_interval(values: list[float]) -> tuple[float, float]:
@@ -69,24 +59,10 @@ def draw_ladder(record: RunRecord) -> str:
     Raises:
         ValueError: the record is not a ladder.
     """
-    if record.benchmark is None:
+    benchmark = record.benchmark
+    if benchmark is None:
         raise ValueError(f"Record {record.id} is not a ladder; only ladders have this plot.")
-    # matplotlib takes a second to import and nothing but this function needs it
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(
-            {"svg.hashsalt": "agent-tools", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 10.0}
-        )
-        figure = Figure(figsize=(9.0, 1.75 + 0.52 * len(record.benchmark.summaries)), facecolor="white")
-        FigureCanvasSVG(figure)
-        _fill(figure, record, record.benchmark)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return "".join(line.rstrip() + "\n" for line in stream.getvalue().split("\n") if line.strip())
+    return draw(9.0, 1.75 + 0.52 * len(benchmark.summaries), lambda figure: _fill(figure, record, benchmark))
 
 
 def _fill(figure: Figure, record: RunRecord, benchmark: Benchmark) -> None:
@@ -136,7 +112,10 @@ def _colour(row: int, summary: Summary) -> str:
 
 def _style(axes: Axes, benchmark: Benchmark, slowest: float) -> None:
     titles = {arm.name: arm.title or arm.name for arm in benchmark.arms}
-    names = [textwrap.fill(titles.get(summary.arm, summary.arm), 28, max_lines=2) for summary in benchmark.summaries]
+    names = [
+        textwrap.fill(plain(titles.get(summary.arm, summary.arm), 56), 28, max_lines=2)
+        for summary in benchmark.summaries
+    ]
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.set_xlim(0, slowest * 1.17)
@@ -151,20 +130,17 @@ def _style(axes: Axes, benchmark: Benchmark, slowest: float) -> None:
 
 def _write_titles(figure: Figure, record: RunRecord, benchmark: Benchmark) -> None:
     top, line = (1 - inches / figure.get_size_inches()[1] for inches in (0.32, 0.58))
-    bottom = 0.12 / figure.get_size_inches()[1]
-    figure.text(0.02, top, f"What each rung gives: ladder {benchmark.name}", color=INK, fontsize=13, fontweight="bold")
-    figure.text(0.02, line, _explanation(record, benchmark), color=MUTED, fontsize=9)
-    figure.text(0.81, line, "against the first", color=MUTED, fontsize=9)
-    figure.text(0.02, bottom, f"record {record.id}", color=MUTED, fontsize=8)
-    if is_descriptive(benchmark):
-        figure.text(0.98, top, "descriptive: fewer than six rounds", color=WORSE, fontsize=10, ha="right")
     labels = {parity(summary) for summary in benchmark.summaries[1:]}
     legend = "; ".join(text for label, text in COLOUR_LEGEND if label in labels)
-    figure.text(0.98, bottom, legend, color=MUTED, fontsize=8, ha="right")
+    title = f"What each rung gives: ladder {plain(benchmark.name, 40)}"
+    write_titles(figure, title, _explanation(record, benchmark), f"record {record.id}", legend)
+    figure.text(0.81, line, "against the first", color=MUTED, fontsize=9)
+    if is_descriptive(benchmark):
+        figure.text(0.98, top, "descriptive: fewer than six rounds", color=WORSE, fontsize=10, ha="right")
 
 
 def _explanation(record: RunRecord, benchmark: Benchmark) -> str:
-    name = textwrap.shorten(record.dataset.name, 24, placeholder="...") if record.dataset else ""
+    name = plain(record.dataset.name, 24) if record.dataset else ""
     data = f"{record.dataset.images} images of {name}, " if record.dataset else ""
     few = len(benchmark.samples) < VERDICT_ROUNDS * len(benchmark.arms)
     whiskers = "range of the rounds" if few else "95% interval of the median"

@@ -1,0 +1,99 @@
+"""The record of a comparison that has all its samples."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent_tools.measure.experiment import Experiment, Plan
+from agent_tools.measure.targets import asked_options
+from agent_tools.measure.verdict import judge, look_pairs
+from agent_tools.records.fingerprints import strip_private
+from agent_tools.records.schema import Comparison, DatasetFingerprint, Outcome, PairedProtocol, RunRecord, Target
+from agent_tools.records.store import RecordStore
+
+CONTROLS_SEARCHED = 200
+
+
+def comparison_record(root: Path, experiment: Experiment) -> RunRecord:
+    """Make the record of an experiment that has all its samples."""
+    plan, state, target = experiment.plan, experiment.state, experiment.runner.target
+    protocol = plan.protocol.model_copy(
+        update={
+            "order": experiment.order(),
+            "replacement_rounds": max(0, len(state.rounds()) - plan.protocol.rounds),
+        }
+    )
+    outcome = _outcome(plan, experiment, protocol)
+    control = newest_control(root, plan, experiment)
+    b = plan.sides[1]
+    return RunRecord(
+        id=plan.id,
+        kind="comparison",
+        title=f"{plan.sides[0].title} against {b.title}, {target.name}",
+        started=plan.started,
+        ended=datetime.now(UTC),
+        command=plan.command,
+        git=plan.git,
+        machine=plan.machine,
+        environment=plan.environment | strip_private(_answered(experiment), root),
+        config=b.config,
+        config_hash=b.config_hash,
+        overrides=strip_private(plan.request.overrides, root),
+        dataset=state.dataset and DatasetFingerprint.model_validate(strip_private(state.dataset.model_dump(), root)),
+        comparison=Comparison(
+            name=plan.name,
+            treatment=plan.treatment,
+            changes=plan.changes,
+            files=plan.files,
+            target=recorded_target(root, plan, experiment),
+            arms=plan.sides,
+            protocol=protocol,
+            samples=state.samples,
+            outcome=outcome.model_copy(update=control),
+        ),
+    )
+
+
+def recorded_target(root: Path, plan: Plan, experiment: Experiment) -> Target:
+    """Return the target as a record keeps it: without private text, and with the options that run it again."""
+    target = experiment.runner.target
+    command = strip_private(target.command, root)
+    return target.model_copy(update={"command": command, "options": asked_options(plan.request, root)})
+
+
+def _outcome(plan: Plan, experiment: Experiment, protocol: PairedProtocol) -> Outcome:
+    samples, target, control = experiment.state.samples, experiment.runner.target, plan.treatment == "none"
+    if protocol.looks == 2:
+        first = judge(samples, target, protocol, look=1, is_control=control)
+        if len(experiment.good_rounds()) < protocol.rounds and first.pairs >= look_pairs(protocol, 1):
+            return first
+    return judge(samples, target, protocol, look=protocol.looks, is_control=control)
+
+
+def _answered(experiment: Experiment) -> dict[str, str]:
+    """What the processes said of their settings, once where the sides agree, else as `A.name` and `B.name`."""
+    a, b = (experiment.state.answers[side.name].environment for side in experiment.plan.sides)
+    found = {}
+    for name in sorted({*a, *b}):
+        if a.get(name) == b.get(name):
+            found[name] = a[name]
+        else:
+            found |= {f"A.{name}": a.get(name, "absent"), f"B.{name}": b.get(name, "absent")}
+    return found
+
+
+def newest_control(root: Path, plan: Plan, experiment: Experiment) -> dict[str, object]:
+    """Return the fields of an outcome that name the newest A/A control of the same target on the same machine."""
+    target = experiment.runner.target
+    if plan.treatment == "none":
+        return {}
+    for record in RecordStore(root).list("comparison", CONTROLS_SEARCHED).records:
+        found = record.comparison
+        if found is None or found.treatment != "none" or record.machine is None:
+            continue
+        same_work = (found.target.name, found.target.primary) == (target.name, target.primary)
+        if same_work and record.machine.key == plan.machine.key and found.outcome.metrics:
+            first = found.outcome.metrics[0]
+            return {"control": record.id, "control_low": first.low, "control_high": first.high}
+    return {}

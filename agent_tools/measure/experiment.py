@@ -1,0 +1,375 @@
+"""Samples of several sides taken in turn, each a fresh process, none of them ever lost.
+
+The folder of an experiment (`outputs/experiments/ID/`) holds `plan.json`, everything settled before the first sample,
+and `samples.jsonl`, one line per finished sample, on disk before the next one starts. A killed experiment goes on from
+these two files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from pydantic import ValidationError
+
+from agent_tools.measure.comparability import NotComparable, refuse_other_data
+from agent_tools.measure.interference import Watch, await_quiet
+from agent_tools.measure.sides import refuse_other_code
+from agent_tools.measure.targets import Answer, Call, Place, TargetRequest, TargetRunner
+from agent_tools.measure.trainer import Progress, TrainerCancelled
+from agent_tools.measure.worktrees import Snapshot
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.schema import (
+    DatasetFingerprint,
+    Frozen,
+    GitState,
+    Machine,
+    Measurement,
+    PairedProtocol,
+    Side,
+)
+from agent_tools.records.store import write_atomically
+
+EXPERIMENTS = "outputs/experiments"
+PLAN, SAMPLES, LOCK = "plan.json", "samples.jsonl", ".lock"
+TREES = "trees"
+
+Phase = Literal["warmup", "pilot", "measured"]
+
+
+class ExperimentError(WorkbenchError):
+    """An experiment that cannot start, go on, or be found."""
+
+
+class SampleFailed(ExperimentError):
+    """One side's process failed; `side` names it."""
+
+    def __init__(self, message: str, side: str) -> None:
+        super().__init__(message)
+        self.side = side
+
+
+class Plan(Frozen):
+    """Everything about an experiment that is settled before its first sample. Lives in `outputs/` only."""
+
+    id: str
+    kind: str
+    name: str
+    command: list[str]
+    started: datetime
+    request: TargetRequest
+    sides: list[Side]
+    snapshots: list[Snapshot]
+    words: list[list[str]]
+    protocol: PairedProtocol
+    treatment: Literal["revisions", "configurations", "none"]
+    changes: list[str]
+    files: list[str]
+    seed: int
+    replacements: int
+    data: DatasetFingerprint | None
+    git: GitState | None
+    machine: Machine
+    environment: dict[str, str]
+    session: str
+
+    @property
+    def order(self) -> list[list[str]]:
+        """The planned order of the sides, round by round."""
+        return self.protocol.order
+
+
+@dataclass
+class State:
+    """What was measured so far, and what the sides said of themselves."""
+
+    samples: list[Measurement] = field(default_factory=list)
+    dataset: DatasetFingerprint | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def rounds(self) -> dict[int, dict[str, Measurement]]:
+        """Return the samples of the measured phase by round and side."""
+        found: dict[int, dict[str, Measurement]] = {}
+        for sample in self.samples:
+            if sample.phase == "measured":
+                found.setdefault(sample.round, {})[sample.arm] = sample
+        return found
+
+
+# --- on disk -----------------------------------------------------------------------------------------------------
+
+
+def experiment_folder(root: Path, experiment_id: str) -> Path:
+    """Return the folder of an experiment, existing or not."""
+    return root / EXPERIMENTS / Path(experiment_id).name
+
+
+def save_plan(root: Path, plan: Plan) -> None:
+    """Write the plan of a new experiment, or one whose declared rounds a pilot has settled."""
+    write_atomically(experiment_folder(root, plan.id) / PLAN, plan.model_dump_json(indent=1) + "\n")
+
+
+def load_plan(root: Path, experiment_id: str) -> Plan:
+    """Read the plan of an experiment.
+
+    Raises:
+        ExperimentError: there is no such experiment (the newest are named), or its plan cannot be read.
+    """
+    file = experiment_folder(root, experiment_id) / PLAN
+    try:
+        return Plan.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        known = sorted((path.parent.name for path in (root / EXPERIMENTS).glob(f"*/{PLAN}")), reverse=True)[:3]
+        hint = f"the newest are {', '.join(known)}" if known else "there is none yet"
+        raise ExperimentError(f"There is no experiment '{experiment_id}' to go on with; {hint}.") from None
+    except ValidationError as error:
+        raise ExperimentError(
+            f"The plan of experiment {experiment_id} was written by another version; start the comparison again."
+        ) from error
+
+
+def read_samples(folder: Path) -> list[Measurement]:
+    """Return every sample that was written whole; a line torn by a kill or a full disk is left out."""
+    try:
+        text = (folder / SAMPLES).read_bytes()
+    except FileNotFoundError:
+        return []
+    samples = []
+    for line in text.split(b"\n"):
+        with contextlib.suppress(ValidationError):
+            samples.append(Measurement.model_validate_json(line))
+    return samples
+
+
+def append_sample(folder: Path, sample: Measurement) -> None:
+    """Add one sample and wait until it is on disk.
+
+    Raises:
+        ExperimentError: the disk refuses; the samples before it are kept.
+    """
+    # The newline goes first: it also ends a line that was torn before.
+    line = ("\n" + sample.model_dump_json()).encode()
+    try:
+        with (folder / SAMPLES).open("ab", buffering=0) as stream:
+            if stream.write(line) != len(line):
+                raise OSError(28, os.strerror(28))
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise ExperimentError(
+            f"The sample could not be written ({error.strerror}); those before it are kept. Make room, then go on with "
+            f"--resume {folder.name}."
+        ) from error
+
+
+@contextlib.contextmanager
+def held(root: Path, experiment_id: str) -> Iterator[Path]:
+    """Hold an experiment's folder, so that no second process goes on with it; its trees and caches go at the end.
+
+    Raises:
+        ExperimentError: another process holds it.
+    """
+    folder = experiment_folder(root, experiment_id)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    except OSError as error:
+        raise ExperimentError(
+            f"{EXPERIMENTS} cannot be written ({error.strerror}); make room and try again."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ExperimentError(f"Experiment {experiment_id} is running; wait for it, or cancel its job.") from None
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            shutil.rmtree(folder / TREES, ignore_errors=True)
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Experiment:
+    """Takes the samples of a plan, and goes on where an earlier process stopped."""
+
+    plan: Plan
+    runner: TargetRunner
+    places: list[Place]
+    folder: Path
+    progress: Progress
+    cancel: threading.Event | None = None
+    state: State = field(default_factory=State)
+    begun: float = field(default_factory=time.monotonic)
+    taken: int = 0
+
+    def prepare(self) -> None:
+        """Check that every side runs its own code, and take one sample of each that does not count.
+
+        Raises:
+            NotComparable: a side would run other code, or sees other data.
+            SampleFailed: a side does not run.
+        """
+        for place in self.places:
+            refuse_other_code(place, self.plan.request.command)
+        done = {sample.arm for sample in self.state.samples if sample.phase == "warmup"}
+        for position, place in enumerate(self.places):
+            # After an interruption the data and the settings are looked at again, so a side always starts cold.
+            if place.side.name not in done or place.side.name not in self.state.answers:
+                self._take(place, "warmup", self._next_round("warmup", place.side.name), position)
+
+    def pilot(self, rounds: int) -> list[Measurement]:
+        """Take pilot rounds that are missing and return all pilot samples."""
+        orders = self.plan.order
+        done = {(sample.round, sample.arm) for sample in self.state.samples if sample.phase == "pilot"}
+        for number in range(rounds):
+            for position, name in enumerate(orders[number % len(orders)]):
+                if (number, name) not in done:
+                    self._take(self._place(name), "pilot", number, position)
+        return [sample for sample in self.state.samples if sample.phase == "pilot"]
+
+    def measure(self, decided: Callable[[State], bool]) -> None:
+        """Take rounds until as many untainted ones are complete as were declared, or `decided` says to stop.
+
+        A round that foreign work tainted, or that an interruption cut in two, is run again in the same order at the
+        end, at most `plan.replacements` times; its samples stay.
+        """
+        while not decided(self.state):
+            number, order = self._next()
+            if number < 0:
+                return
+            for position, name in enumerate(order):
+                self._take(self._place(name), "measured", number, position)
+            if any(sample.tainted for sample in self.state.rounds()[number].values()):
+                await_quiet(self.plan.protocol.foreign_limit, self.cancel)
+
+    def order(self) -> list[list[str]]:
+        """Return the order that really ran, round by round."""
+        rounds = self.state.rounds()
+        return [
+            [sample.arm for sample in sorted(rounds[number].values(), key=lambda sample: sample.position)]
+            for number in sorted(rounds)
+        ]
+
+    def good_rounds(self) -> list[int]:
+        """Return the numbers of complete, untainted rounds."""
+        names = {place.side.name for place in self.places}
+        return [
+            number
+            for number, sides in sorted(self.state.rounds().items())
+            if set(sides) == names and not any(sample.tainted for sample in sides.values())
+        ]
+
+    def _next(self) -> tuple[int, list[str]]:
+        """Number and order of the next round; a negative number where none is left."""
+        rounds, good = self.state.rounds(), set(self.good_rounds())
+        planned = self.plan.order
+        if len(good) >= len(planned):
+            return -1, []
+        number = max(rounds, default=-1) + 1
+        if number < len(planned):
+            return number, planned[number]
+        spent = number - len(planned)
+        failed = [number for number in sorted(rounds) if number < len(planned) and number not in good]
+        return (number, planned[failed[spent % len(failed)]]) if spent < self.plan.replacements else (-1, [])
+
+    def _next_round(self, phase: Phase, arm: str) -> int:
+        return sum(sample.phase == phase and sample.arm == arm for sample in self.state.samples)
+
+    def _place(self, name: str) -> Place:
+        return next(place for place in self.places if place.side.name == name)
+
+    def _take(self, place: Place, phase: Phase, number: int, position: int) -> None:
+        name = f"{phase}{number}-{place.side.name}"
+        seed = self.plan.seed + number
+        call = Call(place, self.folder, name, seed, self.cancel)
+        load, started, clock = psutil.getloadavg()[0], datetime.now(UTC), time.monotonic()
+        watch = Watch(self.plan.protocol.foreign_limit)
+        try:
+            answer = self.runner.run(call)
+        except WorkbenchError as error:
+            raise self._failure(error, place, name) from error
+        seconds, seen = time.monotonic() - clock, watch.stop()
+        self._check_data(answer, place)
+        sample = Measurement(
+            arm=place.side.name,
+            round=number,
+            position=position,
+            phase=phase,
+            started=started,
+            process_seconds=round(seconds, 4),
+            metrics=answer.metrics,
+            outputs=answer.outputs,
+            dataset=self.state.dataset.content_hash if self.state.dataset else "",
+            run_id=answer.run_id,
+            seed=seed if self.runner.paired_seeds else None,
+            load=round(load, 2),
+            foreign_cpu=seen.foreign_cpu,
+            stolen=seen.stolen,
+            tainted=seen.tainted,
+        )
+        append_sample(self.folder, sample)
+        self.state.samples.append(sample)
+        self.state.answers[place.side.name] = answer
+        self.taken += 1
+        self._report(sample)
+
+    def _failure(self, error: WorkbenchError, place: Place, name: str) -> WorkbenchError:
+        kept = len(self.state.samples)
+        note = f"\nThe samples before it ({kept}) are kept; go on with --resume {self.plan.id}." if kept else ""
+        if isinstance(error, TrainerCancelled | NotComparable):
+            return type(error)(f"{error}{note}")
+        said = f"Side {place.side.name} ({place.side.title}) failed in {name}: {error}{note}"
+        return SampleFailed(said, place.side.name)
+
+    def _check_data(self, answer: Answer, place: Place) -> None:
+        """Refuse a sample that saw other data than the first one: it could not be compared."""
+        data = answer.dataset or self.plan.data
+        if data is None:
+            raise NotComparable(
+                f"dataset: side {place.side.name} names no data, and a verdict needs to know that both sides saw the "
+                "same; give --data PATH, let the command print a 'dataset' hash, or say --data none if it reads none."
+            )
+        before = self.state.samples[0].dataset if self.state.samples else data.content_hash
+        refuse_other_data(data.model_copy(update={"content_hash": before}), data, f"side {place.side.name}")
+        self.state.dataset = self.state.dataset or data
+
+    def _report(self, sample: Measurement) -> None:
+        done, total = len(self.state.samples), self.total()
+        figure = sample.metrics.get(self.runner.target.primary, math.nan)
+        said = f"{sample.phase} round {sample.round + 1}, {sample.arm}: {self.runner.target.primary} {figure:.4g}"
+        taint = f" (tainted: {sample.tainted})" if sample.tainted else ""
+        left = (time.monotonic() - self.begun) / self.taken * max(0, total - done)
+        self.progress(done, max(done, total), f"{said}{taint}; about {duration(left)} left")
+
+    def total(self) -> int:
+        """Return how many samples the plan has in all, replacements that are known to be needed included."""
+        sides = len(self.places)
+        before = sum(sample.phase != "measured" for sample in self.state.samples)
+        started = len(self.state.rounds())
+        bad = started - len(self.good_rounds()) - (1 if self._half_done() else 0)
+        return before + sides * (len(self.plan.order) + min(max(0, bad), self.plan.replacements))
+
+    def _half_done(self) -> bool:
+        rounds = self.state.rounds()
+        return bool(rounds) and len(rounds[max(rounds)]) < len(self.places)
+
+
+def duration(seconds: float) -> str:
+    """Say a duration in the unit that a person would use."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

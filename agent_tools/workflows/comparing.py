@@ -1,0 +1,320 @@
+"""Comparisons and what rests on them as tools: compare, check, history, bisect, and the judge's own error rates."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agent_tools.handbook import render
+from agent_tools.measure import accepted
+from agent_tools.measure.bisect import bisect
+from agent_tools.measure.compare import compare
+from agent_tools.measure.compare import resume as resume_comparison
+from agent_tools.measure.comparison_plan import ALPHA, EQUIVALENCE, ROUNDS, CompareError, CompareRequest
+from agent_tools.measure.history import measure_history, resume_history
+from agent_tools.measure.record_pairs import compare_records
+from agent_tools.measure.sides import parse_side
+from agent_tools.measure.simulation import SCENARIOS, simulate
+from agent_tools.measure.trainer import Progress
+from agent_tools.measure.worktrees import WORKTREE
+from agent_tools.records.fingerprints import environment, machine
+from agent_tools.records.importers import public_git
+from agent_tools.records.schema import RunRecord, Simulation
+from agent_tools.records.store import RecordStore, new_id
+from agent_tools.results import Positional
+from agent_tools.workflows.documents import Docs, Measured, Session, check_session, described, measured
+from agent_tools.workflows.jobs import JobStarted
+from agent_tools.workflows.measuring import Checkpoint, Data, Images, LadderName, Size, start_ladder
+from agent_tools.workflows.overrides import Overrides
+from agent_tools.workflows.targets import FOREIGN, Accuracy, AskedTarget, Command, ForeignLimit, as_job, asks_target
+from agent_tools.workspace.root import Root
+
+ResumeWith = Callable[[list[str]], None]
+
+SideA = Annotated[str, Field(description="revision, worktree, 'KEY=VALUE ...', defaults, or record id"), Positional]
+SideB = Annotated[str, Field(description="of the same kind; the verdict is on this one"), Positional]
+Rounds = Annotated[int, Field(ge=0, le=100, description="6 at least for a verdict; 0: a pilot chooses")]
+Equivalence = Annotated[float, Field(gt=0, lt=1, description="margin of no change")]
+Resume = Annotated[str, Field(description="id of an interrupted one; all else is taken from it")]
+Seed = Annotated[int, Field(description="of the random order")]
+
+LADDER_ROUNDS = 6
+
+
+@asks_target
+def compare_now(
+    root: Root,
+    a: SideA = "",
+    b: SideB = WORKTREE,
+    *,
+    target: AskedTarget,
+    rounds: Rounds = ROUNDS,
+    looks: Annotated[int, Field(ge=1, le=2, description="2: may stop half way")] = 1,
+    effect: Annotated[float, Field(ge=0, le=10, description="relative change that rounds=0 plans for: 0.05")] = 0.0,
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = ALPHA,
+    equivalence: Equivalence = EQUIVALENCE,
+    foreign_limit: ForeignLimit = FOREIGN,
+    aa: Annotated[bool, Field(description="A with itself: the machine's noise")] = False,
+    treatment: Annotated[str, Field(description="for two records: keys that may differ, with commas")] = "",
+    seed: Seed = 0,
+    resume: Resume = "",
+    session: Session = "",
+    docs: Docs = True,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    resume_with: ResumeWith | None = None,
+) -> Measured:
+    """Compare two revisions or configurations, interleaved in fresh processes, with a verdict on B and its accuracy.
+
+    Use it for every claim that a change is faster. Anything that differs beside the treatment is refused by name. Not
+    for many optimisations in turn: bench_run. Two record ids are put beside each other without a verdict.
+    """
+    check_session(root, session)
+    if resume:
+        record = resume_comparison(root.path, resume, progress=progress, cancel=cancel, resume_with=resume_with)
+        return measured(root, record, docs)
+    if not a:
+        raise CompareError("a is missing; name the first side, such as HEAD~1, main or preset=naive.")
+    sides = (a, a if aa else b)
+    if all(parse_side(side).kind == "record" for side in sides):
+        declared = [key for key in treatment.split(",") if key]
+        record = compare_records(root.path, *sides, declared, session, equivalence=equivalence, alpha=alpha)
+        return measured(root, record, docs)
+    request = CompareRequest(
+        a=sides[0],
+        b=sides[1],
+        target=target(),
+        rounds=rounds,
+        looks=looks,
+        alpha=alpha,
+        equivalence=equivalence,
+        effect=effect,
+        foreign_limit=foreign_limit,
+        seed=seed,
+        session=session,
+    )
+    record = compare(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
+    return measured(root, record, docs)
+
+
+bench_compare = as_job(compare_now, ("bench", "compare"), ("a", "b", "overrides"))
+
+
+class CheckResult(Measured):
+    """A revision held against the accepted performance."""
+
+    passed: bool
+
+    def is_failure(self) -> bool:
+        """Slower, less accurate, or no verdict makes the command fail."""
+        return not self.passed
+
+
+def bench_check(
+    root: Root,
+    revision: Annotated[str, Field(description="what is checked")] = "HEAD",
+    accept: Annotated[str, Field(description="id of a comparison or history that becomes the accepted one")] = "",
+    rounds: Rounds = ROUNDS,
+    seed: Seed = 0,
+    foreign_limit: ForeignLimit = FOREIGN,
+    session: Session = "",
+    docs: Docs = True,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    resume_with: ResumeWith | None = None,
+) -> CheckResult:
+    """Measure the accepted commit and a revision in turn on this machine; fail where it is slower or less accurate."""
+    if accept:
+        found = accepted.accept(root.path, accept)
+        return CheckResult(
+            record_id=found.record,
+            headline=f"accepted {found.commit[:9]} ({found.primary})",
+            table=[],
+            documents=[accepted.ACCEPTED],
+            note="",
+            passed=True,
+        )
+    check_session(root, session)
+    request = accepted.check_request(root.path, revision, rounds, seed, foreign_limit, session)
+    record = compare(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
+    assert record.comparison is not None  # noqa: S101 - compare always leaves one
+    verdict = record.comparison.outcome.verdict
+    failed = verdict in ("slower", "incorrect", "invalid", "descriptive")
+    return CheckResult(**measured(root, record, docs).model_dump(), passed=not failed)
+
+
+@asks_target
+def bench_bisect(
+    root: Root,
+    good: Annotated[str, Field(description="a commit that is fast and right"), Positional],
+    bad: Annotated[str, Field(description="a later one that is not"), Positional] = "HEAD",
+    *,
+    target: AskedTarget,
+    rounds: Rounds = ROUNDS,
+    equivalence: Equivalence = EQUIVALENCE,
+    foreign_limit: ForeignLimit = FOREIGN,
+    seed: Seed = 0,
+    session: Session = "",
+    docs: Docs = True,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    resume_with: ResumeWith | None = None,
+) -> Measured:
+    """Find the first commit that is slower or less accurate: a binary search, each look a comparison with its record.
+
+    Started again after an interruption, it uses the comparisons that are there.
+    """
+    check_session(root, session)
+    request = CompareRequest(
+        a=good,
+        b=bad,
+        target=target(),
+        rounds=rounds,
+        equivalence=equivalence,
+        foreign_limit=foreign_limit,
+        seed=seed,
+        session=session,
+    )
+    record = bisect(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
+    shown = measured(root, record, docs)
+    if not docs or record.bisection is None:
+        return shown
+    looked = [step.record for step in record.bisection.steps] + [record.bisection.confirmed]
+    return shown.model_copy(update={"documents": [*shown.documents, *_findings(root, looked)]})
+
+
+def _findings(root: Root, records: list[str]) -> list[str]:
+    """Render the findings of the comparisons that a search made on its way; return their paths."""
+    store, written = RecordStore(root.path), []
+    for record in dict.fromkeys(filter(None, records)):
+        folder = store.find_folder(record)
+        paths = render.render_documents(
+            root.path, records_folder=folder / "records", output_folder=folder, record_ids=[record]
+        )
+        written += [root.relative(path) for path in paths]
+    return written
+
+
+@asks_target
+def bench_history(
+    root: Root,
+    first: Annotated[str, Field(description="the oldest commit"), Positional] = "",
+    last: Annotated[str, Field(description="the newest commit"), Positional] = "HEAD",
+    *,
+    target: AskedTarget,
+    rounds: Rounds = ROUNDS,
+    equivalence: Equivalence = EQUIVALENCE,
+    foreign_limit: ForeignLimit = FOREIGN,
+    seed: Seed = 0,
+    resume: Resume = "",
+    session: Session = "",
+    docs: Docs = True,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    resume_with: ResumeWith | None = None,
+) -> Measured:
+    """Measure a line of commits in one interleaved run and mark where time or accuracy changed: table and plot."""
+    check_session(root, session)
+    if resume:
+        record = resume_history(root.path, resume, progress=progress, cancel=cancel, resume_with=resume_with)
+        return measured(root, record, docs)
+    if not first:
+        raise CompareError("first is missing; name the oldest commit, such as HEAD~5.")
+    request = CompareRequest(
+        a=first,
+        b=last,
+        target=target(),
+        rounds=rounds,
+        equivalence=equivalence,
+        foreign_limit=foreign_limit,
+        seed=seed,
+        session=session,
+    )
+    record = measure_history(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
+    return measured(root, record, docs)
+
+
+def bench_run(
+    root: Root,
+    ladder: LadderName = "main",
+    data: Data = "",
+    images: Images = 48,
+    size: Size = 640,
+    rounds: Annotated[int, Field(ge=0, le=100, description="0: 6 for a ladder, 12 for the others")] = 0,
+    checkpoint: Checkpoint = "",
+    seed: Seed = 0,
+    session: Session = "",
+    docs: Docs = True,
+    overrides: Overrides = (),
+    *,
+    mode: Annotated[
+        Literal["ladder", "history", "bisect", "check"],
+        Field(description="history: first..last measured; bisect: what made last slower; check: last against accepted"),
+    ] = "ladder",
+    first: Annotated[str, Field(description="revision")] = "",
+    last: Annotated[str, Field(description="revision")] = "HEAD",
+    command: Command = "",
+    accuracy: Accuracy = "",
+) -> JobStarted:
+    """Start a benchmark as a job: a ladder of optimisations switched on in turn, or a mode over revisions.
+
+    Each sample is a fresh process, with hmean beside its time. Use it for the ladder, to find a regression, or before
+    a release; one change against another is bench_compare, the stages of one run profile_run.
+    """
+    if mode == "ladder":
+        return start_ladder(
+            root, ladder, data, images, size, rounds or LADDER_ROUNDS, checkpoint, seed, session, docs, overrides
+        )
+    common = {"rounds": rounds or ROUNDS, "seed": seed, "session": session, "docs": docs}
+    if mode == "check":
+        return _start_check(root, revision=last, **common)
+    measured_on = {"data": data, "images": images, "size": size, "checkpoint": checkpoint, "overrides": overrides}
+    options = common | measured_on | {"command": command, "accuracy": accuracy}
+    if not first:
+        raise CompareError(f"first is missing; {mode} needs the revision that it begins with, such as HEAD~8.")
+    if mode == "history":
+        return _start_history(root, first=first, last=last, **options)
+    return _start_bisect(root, good=first, bad=last, **options)
+
+
+_start_check = as_job(bench_check, ("bench", "check"), ("revision",))
+_start_history = as_job(bench_history, ("bench", "history"), ("first", "last", "overrides"))
+_start_bisect = as_job(bench_bisect, ("bench", "bisect"), ("good", "bad", "overrides"))
+
+
+def bench_judge(
+    root: Root,
+    experiments: Annotated[int, Field(ge=20, le=100_000, description="per kind of noise")] = 4000,
+    rounds: Annotated[int, Field(ge=6, le=100, description="of each simulated comparison")] = ROUNDS,
+    seed: Annotated[int, Field(description="of the noise")] = 0,
+    session: Session = "",
+    docs: Docs = True,
+    progress: Progress | None = None,
+) -> Measured:
+    """Simulate how often the judge is wrong, and how often it finds a planted slowdown, in eight kinds of noise."""
+    check_session(root, session)
+    started, rows = datetime.now(UTC), []
+    for index, scenario in enumerate(SCENARIOS):
+        if progress is not None:
+            progress(index, len(SCENARIOS), scenario.description)
+        rows.append(simulate(scenario, rounds, experiments, seed))
+    options = [f"--experiments={experiments}", f"--rounds={rounds}", f"--seed={seed}"]
+    record = RunRecord(
+        id=new_id("simulation"),
+        kind="simulation",
+        title="the judge on simulated noise",
+        started=started,
+        ended=datetime.now(UTC),
+        command=["agent-tools", "bench", "judge", *options],
+        git=public_git(root.path),
+        machine=machine(),
+        environment=environment(),
+        simulation=Simulation(seed=seed, alpha=ALPHA, rows=rows),
+    )
+    RecordStore(root.path).write(record, session or None)
+    # The page belongs to the handbook, which is made of committed records.
+    return described(root, record, (lambda: render.render_all(root.path)) if docs and session else list)
