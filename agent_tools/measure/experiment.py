@@ -294,6 +294,8 @@ class Experiment:
 
     def _take(self, place: Place, phase: Phase, number: int, position: int) -> None:
         name = f"{phase}{number}-{place.side.name}"
+        if self.cancel is not None and self.cancel.is_set():
+            raise self._failure(TrainerCancelled("The comparison was cancelled."), place, name)
         seed = self.plan.seed + number
         call = Call(place, self.folder, name, seed, self.cancel)
         load, started, clock = psutil.getloadavg()[0], datetime.now(UTC), time.monotonic()

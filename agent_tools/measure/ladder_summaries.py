@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from agent_tools.measure.statistics import RatioEstimate, StatisticsError, median, paired_ratio
+from agent_tools.measure.verdict import ACCURACY_FLOOR, ALIKE
 from agent_tools.records.schema import Arm, Sample, Summary
-
-HMEAN_FOR_PARITY = 0.5
-"""Below this hmean of the first arm, equal scores say nothing: a model that finds nothing loses nothing."""
 
 Parity = Literal["equal", "within margin", "worse", "no parity evidence"]
 
@@ -23,11 +21,11 @@ def parity(differences: Sequence[float], first_hmean: float, margin: float) -> P
         first_hmean: the first arm's hmean, 0..1; below 0.5 there is no evidence.
         margin: the largest loss that still counts as the same, in hmean.
     """
-    if not first_hmean >= HMEAN_FOR_PARITY or not differences or not all(map(math.isfinite, differences)):
+    if not first_hmean >= ACCURACY_FLOOR or not differences or not all(map(math.isfinite, differences)):
         return "no parity evidence"
-    if all(abs(difference) <= 1e-12 for difference in differences):
+    if all(abs(difference) <= ALIKE for difference in differences):
         return "equal"
-    return "within margin" if min(differences) >= -margin else "worse"
+    return "within margin" if min(differences) >= -margin - ALIKE else "worse"
 
 
 def warm_seconds(sample: Sample) -> float:

@@ -47,6 +47,7 @@ PAIRS_FOR_TWO_LOOKS = 7
 """At half of 5% the exact test reaches nothing with fewer: the smallest two-sided p is 0.031 at 6, 0.016 at 7."""
 
 ALIKE = 1e-12
+"""Accuracies that differ by less are the same: the last bits of sums in another order."""
 
 REASONS: dict[str, str] = {
     "invalid": "other work ran beside the samples; measure again on a quiet machine",

@@ -447,12 +447,31 @@ class SimulationRow(Frozen):
     stated_effect: float = Field(description="median over the experiments of the smallest effect that they state")
 
 
+class Control(Frozen):
+    """One comparison of a side with itself on a real machine: its verdict, and the primary metric of every sample."""
+
+    verdict: Verdict
+    ratio: float
+    low: float
+    high: float
+    smallest_effect: float
+    pairs: int
+    tainted: int
+    first: list[str] = Field(description="per round, the side that ran first")
+    a: list[float] = Field(description="per round, side A, tainted samples included")
+    b: list[float]
+
+
 class Simulation(Frozen):
-    """The judge judged: its verdicts on simulated noise, from `agent_tools.measure.simulation`."""
+    """The judge judged: its verdicts on simulated noise, and on real comparisons of one side with itself."""
 
     seed: int
     alpha: float
     rows: list[SimulationRow]
+    target: Target | None = Field(default=None, description="what the controls measured")
+    rounds: int = Field(default=0, description="of each control")
+    controls: list[Control] = Field(default_factory=list, description="in the order in which they were measured")
+    settled: int = Field(default=0, description="controls that were called equivalent or inconclusive")
 
 
 class Series(Frozen):

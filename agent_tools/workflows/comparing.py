@@ -15,6 +15,7 @@ from agent_tools.measure.bisect import bisect
 from agent_tools.measure.compare import compare
 from agent_tools.measure.compare import resume as resume_comparison
 from agent_tools.measure.comparison_plan import ALPHA, EQUIVALENCE, ROUNDS, CompareError, CompareRequest
+from agent_tools.measure.controls import RealControls, measure_controls
 from agent_tools.measure.history import measure_history, resume_history
 from agent_tools.measure.record_pairs import compare_records
 from agent_tools.measure.sides import parse_side
@@ -286,34 +287,56 @@ _start_history = as_job(bench_history, ("bench", "history"), ("first", "last", "
 _start_bisect = as_job(bench_bisect, ("bench", "bisect"), ("good", "bad", "overrides"))
 
 
+@asks_target
 def bench_judge(
     root: Root,
+    *,
+    target: AskedTarget,
     experiments: Annotated[int, Field(ge=20, le=100_000, description="per kind of noise")] = 4000,
     rounds: Annotated[int, Field(ge=6, le=100, description="of each simulated comparison")] = ROUNDS,
-    seed: Annotated[int, Field(description="of the noise")] = 0,
+    controls: Annotated[int, Field(ge=0, le=100, description="real comparisons of HEAD with itself")] = 0,
+    foreign_limit: ForeignLimit = FOREIGN,
+    seed: Annotated[int, Field(description="of the noise and of the orders")] = 0,
     session: Session = "",
     docs: Docs = True,
     progress: Progress | None = None,
+    cancel: threading.Event | None = None,
 ) -> Measured:
-    """Simulate how often the judge is wrong, and how often it finds a planted slowdown, in eight kinds of noise."""
+    """Judge the judge: how often it is wrong, and how often it finds a planted slowdown, in eight kinds of noise.
+
+    With controls, also on this machine: HEAD is compared with itself again and again.
+    """
     check_session(root, session)
     started, rows = datetime.now(UTC), []
     for index, scenario in enumerate(SCENARIOS):
         if progress is not None:
             progress(index, len(SCENARIOS), scenario.description)
         rows.append(simulate(scenario, rounds, experiments, seed))
-    options = [f"--experiments={experiments}", f"--rounds={rounds}", f"--seed={seed}"]
+    real = RealControls()
+    if controls:
+        asked = CompareRequest("HEAD", "HEAD", target(), rounds=rounds, foreign_limit=foreign_limit, seed=seed)
+        real = measure_controls(root.path, asked, controls, progress=progress, cancel=cancel)
+    options = [f"--experiments={experiments}", f"--rounds={rounds}", f"--seed={seed}", f"--controls={controls}"]
     record = RunRecord(
         id=new_id("simulation"),
         kind="simulation",
         title="the judge on simulated noise",
         started=started,
         ended=datetime.now(UTC),
-        command=["agent-tools", "bench", "judge", *options],
+        command=["agent-tools", "bench", "judge", *options, *(real.words if controls else [])],
         git=public_git(root.path),
         machine=machine(),
         environment=environment(),
-        simulation=Simulation(seed=seed, alpha=ALPHA, rows=rows),
+        dataset=real.dataset,
+        simulation=Simulation(
+            seed=seed,
+            alpha=ALPHA,
+            rows=rows,
+            target=real.target,
+            rounds=rounds if controls else 0,
+            controls=real.controls,
+            settled=sum(control.verdict in ("equivalent", "inconclusive") for control in real.controls),
+        ),
     )
     RecordStore(root.path).write(record, session or None)
     # The page belongs to the handbook, which is made of committed records.

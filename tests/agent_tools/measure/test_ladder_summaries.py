@@ -19,6 +19,7 @@ from tests.agent_tools.records.build import arm, sample
         ([1e-13, -1e-13], 0.8, "equal"),
         ([-0.004, 0.0], 0.8, "within margin"),
         ([0.3, 0.3], 0.6, "within margin"),
+        ([0.795 - 0.8], 0.8, "within margin"),  # all of the margin, and a last bit
         ([-0.006, 0.3], 0.8, "worse"),
         ([0.0], 0.4999, "no parity evidence"),
         ([0.0], math.nan, "no parity evidence"),

@@ -128,7 +128,7 @@ PARTS: dict[str, tuple[dict[str, Any], str, str]] = {
             )
         },
         "3 commits by warm_seconds: slower at bbbbbbbbbbbb",
-        "cccccccccccc | 2026-11-21 | failed: no such key | | | three",
+        "cccccccccccc | 2026-11-21 | failed: no such key | | | | | three",
     ),
     "simulation": (
         {
