@@ -18,7 +18,7 @@ from agent_tools.measure.verdict import ALIKE
 from agent_tools.measure.worktrees import resolve_commit
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.repository import Repository
-from agent_tools.records.schema import Frozen, History, RunRecord
+from agent_tools.records.schema import Comparison, Frozen, History, RunRecord
 from agent_tools.records.store import RecordStore, write_atomically
 
 ACCEPTED = "logs/accepted.json"
@@ -112,6 +112,29 @@ def load_accepted(root: Path) -> Accepted:
             f"{ACCEPTED} has schema_version {found.schema_version}, not {VERSION}; accept a record again."
         )
     return found
+
+
+def is_no_worse(comparison: Comparison, tolerance: float) -> tuple[bool, str]:
+    """Say whether a comparison shows side B to be no worse than A, and if not, why.
+
+    Args:
+        comparison: of the accepted commit with another revision.
+        tolerance: relative slowdown that is let through, above 0.
+    """
+    outcome, ratio = comparison.outcome, comparison.outcome.metrics[0]
+    if outcome.verdict in ("incorrect", "invalid", "descriptive"):
+        return False, f"not passed: {outcome.reason}"
+    unkept = [row.metric for row in outcome.accuracy if row.parity not in ("equal", "within margin")]
+    if unkept and not outcome.outputs_equal:
+        return False, f"not passed: {unkept[0]} is not shown to be kept; take more rounds or better weights"
+    if ratio.low < 1 - tolerance:
+        worse = (
+            "it is slower"
+            if ratio.high < 1
+            else "it is not shown to be as fast; take more rounds, or a quieter machine"
+        )
+        return False, f"not passed: {worse}"
+    return True, ""
 
 
 def check_request(

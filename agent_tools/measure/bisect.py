@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent_tools.jobs.machine_lock import measuring
+from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.compare import compare, said_by
 from agent_tools.measure.comparison_plan import CompareRequest, command_line
 from agent_tools.measure.environments import RequirementsError
@@ -22,11 +23,12 @@ from agent_tools.measure.experiment import SampleFailed
 from agent_tools.measure.statistics import MOST_ROUNDS
 from agent_tools.measure.targets import asked_options
 from agent_tools.measure.trainer import Progress, TrainerError
-from agent_tools.measure.worktrees import files_between, first_parents, take_snapshot
+from agent_tools.measure.worktrees import files_between, first_parents, resolve_commit, take_snapshot
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import environment, machine, strip_private
 from agent_tools.records.importers import public_git
-from agent_tools.records.schema import Bisection, BisectionStep, MetricOutcome, RunRecord
+from agent_tools.records.repository import Repository
+from agent_tools.records.schema import Bisection, BisectionStep, MetricOutcome, PairedProtocol, RunRecord
 from agent_tools.records.store import RecordStore, new_id
 
 RECORDS_SEARCHED = 500
@@ -54,6 +56,7 @@ class _Search:
     high: int
     steps: list[BisectionStep]
     passed_over: set[int]
+    data: str = ""
 
 
 def bisect(
@@ -83,7 +86,10 @@ def bisect(
     root, say = Path(root).resolve(), progress or _silent
     commits = first_parents(root, request.a, request.b)
     started, command = datetime.now(UTC), strip_private(command_line("bisect", request), root)
-    (resume_with or _forget)(command[1:])
+    repository = Repository.open(root)
+    good, bad = resolve_commit(repository, request.a), resolve_commit(repository, request.b)
+    again = replace(request, a=good, b=bad)
+    (resume_with or _forget)(command_line("bisect", again)[1:])
     with measuring(f"bisect {request.a}..{request.b}", said_by(say), cancel):
         search = _begin(root, request, commits, say, cancel)
         while (middle := _middle(search)) is not None:
@@ -162,7 +168,8 @@ def _standing(search: _Search, record: RunRecord) -> Standing:
     outcome, ratio = comparison.outcome, comparison.outcome.metrics[0]
     if search.fault == "incorrect":
         return "bad" if outcome.verdict == "incorrect" else "unclear" if _is_open(outcome.verdict) else "good"
-    if outcome.verdict == "slower" and ratio.ratio <= search.threshold:
+    is_slower = outcome.verdict == "slower" or (outcome.verdict == "incorrect" and ratio.high < 1)
+    if is_slower and ratio.ratio <= search.threshold:
         return "bad"
     if outcome.verdict in ("faster", "equivalent") or (not _is_open(outcome.verdict) and _is_above(ratio, search)):
         return "good"
@@ -196,7 +203,7 @@ def _step(search: _Search, index: int, standing: Standing, record: RunRecord) ->
 
 
 def _confirm(search: _Search) -> str:
-    """Return the id of the comparison of the first bad commit with the one before it; '' where it was not found."""
+    """Return the id of the comparison that shows the first bad commit to be worse than the one before it, or ''."""
     if search.high - search.low != 1:
         return ""
     if search.low < 0:
@@ -204,15 +211,22 @@ def _confirm(search: _Search) -> str:
         return next(step.record for step in search.steps if step.commit == search.commits[search.high][0])
     before, culprit = search.commits[search.low][0], search.commits[search.high][0]
     search.say(len(search.steps), len(search.steps) + 1, f"confirming {culprit[:9]} against the commit before it")
-    return _measured(search, before, culprit).id
+    record = _measured(search, before, culprit)
+    assert record.comparison is not None  # noqa: S101 - compare always leaves one
+    return record.id if record.comparison.outcome.verdict in ("slower", "incorrect") else ""
 
 
 def _measured(search: _Search, a: str, b: str, rounds: int | None = None) -> RunRecord:
     """The comparison of two commits: the one that an earlier search left, or a new one."""
     request = replace(search.request, a=a, b=b, rounds=search.request.rounds if rounds is None else rounds)
-    return _known(search, request) or compare(
-        search.root, request, progress=search.say, cancel=search.cancel, resume_with=None
-    )
+    record = _known(search, request) or compare(search.root, request, progress=search.say, cancel=search.cancel)
+    if not _same_data(search, record):
+        raise NotComparable(
+            f"dataset.content_hash: record {record.id} saw other data than the comparisons before it; remove those of "
+            "the old data from the session, or bring the old data back."
+        )
+    search.data = record.dataset.content_hash if record.dataset else ""
+    return record
 
 
 def _known(search: _Search, request: CompareRequest) -> RunRecord | None:
@@ -226,11 +240,23 @@ def _known(search: _Search, request: CompareRequest) -> RunRecord | None:
             and record.machine.key == key
             and [side.tree for side in found.arms] == trees
             and found.target.options == options
-            and found.protocol.rounds == request.rounds
+            and found.treatment == "revisions"
+            and _asked_alike(found.protocol, request)
+            and _same_data(search, record)
             and not _is_open(found.outcome.verdict)
         ):
             return record
     return None
+
+
+def _asked_alike(protocol: PairedProtocol, request: CompareRequest) -> bool:
+    names = ("rounds", "looks", "alpha", "equivalence", "foreign_limit")
+    return all(getattr(protocol, name) == getattr(request, name) for name in names)
+
+
+def _same_data(search: _Search, record: RunRecord) -> bool:
+    """Whether a stored comparison saw the data of this search; the first one that is looked at says which that is."""
+    return search.data in ("", record.dataset.content_hash if record.dataset else "")
 
 
 def _record(search: _Search, started: datetime, command: list[str], confirmed: str) -> RunRecord:

@@ -119,7 +119,15 @@ def _work_fields(record: RunRecord) -> dict[str, Any]:
     """What its section alone says of the work that was timed."""
     if record.comparison is not None:
         target = record.comparison.target
-        return {"checkpoint_sha256": target.checkpoint_sha256, "target": target.name, "command": target.command}
+        return {
+            "checkpoint_sha256": target.checkpoint_sha256,
+            "target": target.name,
+            "command": target.command,
+            "primary": target.primary,
+            "better": target.better,
+            # Overrides show in the configuration, where they may be declared as the treatment.
+            "options": {name: value for name, value in target.options.items() if name != "overrides"},
+        }
     if record.benchmark is not None:
         return {"checkpoint_sha256": record.benchmark.checkpoint_sha256}
     return {"checkpoint_sha256": record.run.checkpoints.get("loaded", {}).get("sha256", "")} if record.run else {}

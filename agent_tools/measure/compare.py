@@ -16,6 +16,7 @@ from agent_tools.measure.comparison_plan import (
     CompareError,
     CompareRequest,
     check_protocol,
+    declared_data,
     make_plan,
     settle_rounds,
     with_configurations,
@@ -26,8 +27,8 @@ from agent_tools.measure.experiment import TREES, Experiment, Plan, State, held,
 from agent_tools.measure.sides import check_kinds, parse_side, places
 from agent_tools.measure.targets import TargetRunner, make_runner
 from agent_tools.measure.trainer import Progress
-from agent_tools.measure.verdict import judge, look_pairs
-from agent_tools.records.fingerprints import machine
+from agent_tools.measure.verdict import DECIDED, judge, look_pairs
+from agent_tools.records.fingerprints import environment, machine
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordNotFound, RecordStore, new_id
 
@@ -72,7 +73,7 @@ def compare(
             plan, ready = with_configurations(root, plan, runner, found)
             save_plan(root, plan)
             (resume_with or _forget)(["bench", "compare", "--resume", plan.id])
-            return _finish(root, Experiment(plan, runner, ready, folder, say, cancel), store)
+            return _finish(root, Experiment(root, plan, runner, ready, folder, say, cancel), store)
 
 
 def resume(
@@ -98,9 +99,10 @@ def resume(
     with measuring(f"compare, going on with {plan.id}", said_by(say), cancel), held(root, plan.id) as folder:
         plan = _counted_resumption(root, plan)
         runner = make_runner(plan.request, folder)
+        refuse_other_conditions(plan, runner)
         with places(root, plan.sides, plan.snapshots, folder / TREES, said_by(say)) as ready:
             (resume_with or _forget)(["bench", "compare", "--resume", plan.id])
-            experiment = Experiment(plan, runner, with_words(plan, ready), folder, say, cancel)
+            experiment = Experiment(root, plan, runner, with_words(plan, ready), folder, say, cancel)
             experiment.state = State(samples=read_samples(folder))
             return _finish(root, experiment, store=True)
 
@@ -129,7 +131,7 @@ def decided(plan: Plan, runner: TargetRunner, state: State) -> bool:
     if protocol.looks == 1:
         return False
     first = judge(state.samples, runner.target, protocol, look=1)
-    return first.pairs >= look_pairs(protocol, 1) and first.verdict in ("faster", "slower", "equivalent", "incorrect")
+    return first.pairs >= look_pairs(protocol, 1) and first.verdict in DECIDED
 
 
 def refuse_complete(root: Path, plan: Plan) -> None:
@@ -143,6 +145,29 @@ def refuse_complete(root: Path, plan: Plan) -> None:
     except RecordNotFound:
         return
     raise CompareError(f"Comparison {plan.id} is complete: `agent-tools record show {plan.id}` shows it.")
+
+
+def refuse_other_conditions(plan: Plan, runner: TargetRunner) -> None:
+    """Refuse to go on with other weights, data or settings than the first samples had.
+
+    Raises:
+        NotComparable: naming the field, with both values.
+    """
+    now = environment()
+    found = [
+        f"environment.{name}: {plan.environment.get(name, 'unset')!r} against {now.get(name, 'unset')!r}"
+        for name in sorted({*plan.environment, *now})
+        if plan.environment.get(name) != now.get(name)
+    ]
+    if plan.checkpoint_sha256 != runner.target.checkpoint_sha256:
+        found.append(f"checkpoint: {plan.checkpoint_sha256[:12]} against {runner.target.checkpoint_sha256[:12]}")
+    data = declared_data(plan.request)
+    if plan.data is not None and data is not None and plan.data.content_hash != data.content_hash:
+        found.append(f"dataset.content_hash: {plan.data.content_hash[:12]} against {data.content_hash[:12]}")
+    if found:
+        raise NotComparable(
+            f"{'; '.join(found)}: experiment {plan.id} began otherwise; put it back, or start it again."
+        )
 
 
 def refuse_other_machine(plan: Plan) -> None:

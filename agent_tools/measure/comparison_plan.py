@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,6 +49,7 @@ class CompareRequest:
     effect: float = 0.0
     foreign_limit: float = FOREIGN_LIMIT
     seed: int = 0
+    """Of the random order and of paired seeds; 0: one is drawn and kept in the record."""
     name: str = ""
     session: str = ""
 
@@ -72,6 +75,12 @@ def check_protocol(request: CompareRequest) -> None:
             f"alpha is {request.alpha} and equivalence {request.equivalence}; take alpha above 0 and under 0.5 (usual: "
             f"{ALPHA}), and an equivalence margin above 0 and under 1 (usual: {EQUIVALENCE})."
         )
+    pairs = look_pairs_of(request)
+    if pairs and 2 / 2**pairs > request.alpha / request.looks:
+        raise CompareError(
+            f"alpha is {request.alpha} with {pairs} pairs at a look, but the smallest p of so few is "
+            f"{2 / 2**pairs:.3g}; take more rounds or a larger alpha."
+        )
     if not 0 < request.foreign_limit <= 1:
         raise CompareError(f"foreign_limit is {request.foreign_limit}; take a share above 0 and up to 1.")
     if not request.rounds and request.effect <= request.equivalence:
@@ -79,6 +88,16 @@ def check_protocol(request: CompareRequest) -> None:
             f"rounds is 0, so a pilot chooses them for the effect to be found, but effect is {request.effect}; give "
             f"--effect above the equivalence margin of {request.equivalence}, such as 0.05 for 5%."
         )
+
+
+def look_pairs_of(request: CompareRequest) -> int:
+    """Return the pairs of the first look, or 0 where too few rounds for a verdict, or none yet, were declared."""
+    return request.rounds // request.looks if request.rounds >= fewest_rounds(request.looks) else 0
+
+
+def drawn_seed() -> int:
+    """Return a random seed that is not 0, to be kept in the plan."""
+    return secrets.randbelow(2**31 - 1) + 1
 
 
 def fewest_rounds(looks: int) -> int:
@@ -112,7 +131,10 @@ def settle_rounds(root: Path, experiment: Experiment) -> None:
     experiment.plan = plan.model_copy(update={"protocol": settled, "replacements": _replacements(rounds)})
     save_plan(root, experiment.plan)
     done = len(experiment.state.samples)
-    experiment.progress(done, experiment.total(), f"the pilot asks for {rounds} rounds")
+    said = f"the pilot asks for {rounds} rounds"
+    if rounds == MOST_ROUNDS:
+        said += f", the most there are: a change of {protocol.planned_effect:g} may stay unseen"
+    experiment.progress(done, experiment.total(), said)
 
 
 def _replacements(rounds: int) -> int:
@@ -136,6 +158,7 @@ def make_plan(
         RevisionError: no such revision.
     """
     sides, snapshots = make_sides(root, requests, ["A", "B"], folder / TREES)
+    seed = request.seed or drawn_seed()
     control = requests[0] == requests[1] or (requests[0].kind == "revision" and sides[0].tree == sides[1].tree)
     revisions = requests[0].kind == "revision" and not control
     treatment = "none" if control else "revisions" if revisions else "configurations"
@@ -154,8 +177,8 @@ def make_plan(
             looks=request.looks,
             alpha=request.alpha,
             equivalence=request.equivalence,
-            order_seed=request.seed,
-            order=_orders(["A", "B"], request.rounds, request.looks, request.seed),
+            order_seed=seed,
+            order=_orders(["A", "B"], request.rounds, request.looks, seed),
             warmup_samples=1,
             planned_effect=request.effect,
             foreign_limit=request.foreign_limit,
@@ -164,22 +187,21 @@ def make_plan(
         treatment=treatment,
         changes=_revision_changes(root, snapshots, sides) if revisions else [],
         files=strip_private(files_between(root, snapshots[0].commit, snapshots[1].commit), root) if revisions else [],
-        seed=request.seed,
+        seed=seed,
         replacements=_replacements(request.rounds),
         data=declared_data(request.target),
         git=_measured_tree(root, sides[1], requests[1]),
         machine=machine(),
         environment=environment(),
         session=request.session,
+        checkpoint_sha256=runner.target.checkpoint_sha256,
     )
 
 
 def _revision_changes(root: Path, snapshots: Sequence[Snapshot], sides: Sequence[Side]) -> list[str]:
     a, b = snapshots
-    gained = [f"commit {line}" for line in commits_between(root, a.commit, b.commit) if not line.endswith(" snapshot")]
-    lost = [
-        f"without commit {line}" for line in commits_between(root, b.commit, a.commit) if not line.endswith(" snapshot")
-    ]
+    gained = [f"commit {line}" for line in commits_between(root, a.base, b.base)]
+    lost = [f"without commit {line}" for line in commits_between(root, b.base, a.base)]
     dirty = [f"uncommitted changes in {side.name}" for side in sides if side.dirty]
     pins = [f"requirements: {sides[0].environment} -> {sides[1].environment}"]
     return [*gained, *lost, *dirty, *(pins if sides[0].environment != sides[1].environment else [])]
@@ -245,7 +267,7 @@ def command_line(verb: str, request: CompareRequest) -> list[str]:
     """Return the words of the command that asks for this again: `agent-tools bench VERB A B ...`."""
     target, default = request.target, TargetRequest()
     given = {
-        name.replace("_", "-"): value
+        name.replace("_", "-"): ",".join(value) if isinstance(value, list) else value
         for name, value in target.model_dump(exclude={"overrides", "command", "name"}).items()
         if value != getattr(default, name)
     }
@@ -254,7 +276,8 @@ def command_line(verb: str, request: CompareRequest) -> list[str]:
         for name in ("rounds", "looks", "alpha", "equivalence", "effect", "foreign_limit", "seed")
         if name == "rounds" or getattr(request, name) != getattr(CompareRequest, name)
     }
+    own |= {"session": request.session} if request.session else {}
     flags = {"target": target.name} | given | own
-    command = ["--command", " ".join(target.command)] if target.command else []
+    command = ["--command", shlex.join(target.command)] if target.command else []
     parts = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     return ["agent-tools", "bench", verb, request.a, request.b, *parts, *command, *target.overrides]

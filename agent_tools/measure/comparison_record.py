@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent_tools.measure.experiment import Experiment, Plan
 from agent_tools.measure.targets import asked_options
-from agent_tools.measure.verdict import judge, look_pairs
+from agent_tools.measure.verdict import DECIDED, judge, look_pairs
 from agent_tools.records.fingerprints import strip_private
 from agent_tools.records.schema import Comparison, DatasetFingerprint, Outcome, PairedProtocol, RunRecord, Target
 from agent_tools.records.store import RecordStore
@@ -21,13 +21,13 @@ def comparison_record(root: Path, experiment: Experiment) -> RunRecord:
     protocol = plan.protocol.model_copy(
         update={
             "order": experiment.order(),
-            "replacement_rounds": max(0, len(state.rounds()) - plan.protocol.rounds),
+            "replacement_rounds": len(state.rounds()) - len(experiment.good_rounds()),
         }
     )
     outcome = _outcome(plan, experiment, protocol)
     control = newest_control(root, plan, experiment)
     b = plan.sides[1]
-    return RunRecord(
+    record = RunRecord(
         id=plan.id,
         kind="comparison",
         title=f"{plan.sides[0].title} against {b.title}, {target.name}",
@@ -53,6 +53,12 @@ def comparison_record(root: Path, experiment: Experiment) -> RunRecord:
             outcome=outcome.model_copy(update=control),
         ),
     )
+    return public_record(record, root)
+
+
+def public_record(record: RunRecord, root: Path) -> RunRecord:
+    """Return a record without absolute paths, user or host names anywhere in it."""
+    return RunRecord.model_validate(strip_private(record.model_dump(mode="json"), root))
 
 
 def recorded_target(root: Path, plan: Plan, experiment: Experiment) -> Target:
@@ -66,7 +72,7 @@ def _outcome(plan: Plan, experiment: Experiment, protocol: PairedProtocol) -> Ou
     samples, target, control = experiment.state.samples, experiment.runner.target, plan.treatment == "none"
     if protocol.looks == 2:
         first = judge(samples, target, protocol, look=1, is_control=control)
-        if len(experiment.good_rounds()) < protocol.rounds and first.pairs >= look_pairs(protocol, 1):
+        if first.pairs >= look_pairs(protocol, 1) and first.verdict in DECIDED:
             return first
     return judge(samples, target, protocol, look=protocol.looks, is_control=control)
 
@@ -85,14 +91,16 @@ def _answered(experiment: Experiment) -> dict[str, str]:
 
 def newest_control(root: Path, plan: Plan, experiment: Experiment) -> dict[str, object]:
     """Return the fields of an outcome that name the newest A/A control of the same target on the same machine."""
-    target = experiment.runner.target
-    if plan.treatment == "none":
+    if plan.treatment == "none" or experiment.state.dataset is None:
         return {}
+    target, data = experiment.runner.target, experiment.state.dataset.content_hash
+    options = asked_options(plan.request, root)
     for record in RecordStore(root).list("comparison", CONTROLS_SEARCHED).records:
         found = record.comparison
         if found is None or found.treatment != "none" or record.machine is None:
             continue
-        same_work = (found.target.name, found.target.primary) == (target.name, target.primary)
+        same_work = found.target.primary == target.primary and found.target.options == options
+        same_work = same_work and record.dataset is not None and record.dataset.content_hash == data
         if same_work and record.machine.key == plan.machine.key and found.outcome.metrics:
             first = found.outcome.metrics[0]
             return {"control": record.id, "control_low": first.low, "control_high": first.high}

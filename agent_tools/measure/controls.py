@@ -42,8 +42,8 @@ def measure_controls(
     for number in range(count):
         if progress is not None:
             progress(number, count, f"control {number + 1} of {count}")
-        # The seed of a comparison also gives that of its second half: two apart, they share no order.
-        asked = replace(request, seed=request.seed + 2 * number)
+        # The seed of a comparison also gives that of its second half, and 0 draws one: two apart, from 1 on.
+        asked = replace(request, seed=request.seed + 2 * number + 1)
         record = compare(root, asked, cancel=cancel, store=False)
         assert record.comparison is not None  # noqa: S101 - compare always leaves one
         found.controls.append(as_control(record.comparison))

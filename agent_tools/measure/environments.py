@@ -7,6 +7,8 @@ nothing.
 from __future__ import annotations
 
 import fcntl
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,12 @@ from agent_tools.records.fingerprints import canonical_hash
 
 BUILD_SECONDS = 60 * 60.0
 COMPLETE = ".complete"
+_LIST = """
+import json, re
+from importlib.metadata import distributions
+named = [(one.metadata["Name"], one.version) for one in distributions()]
+print(json.dumps({re.sub(r"[-_.]+", "-", name).lower(): version for name, version in named if name}))
+"""
 CONSTRAINTS, REQUIREMENTS, PROJECT = "constraints.txt", "requirements.txt", "pyproject.toml"
 
 
@@ -38,8 +46,7 @@ def requirements_hash(tree: Path) -> str:
     for name in (CONSTRAINTS, REQUIREMENTS):
         file = tree / name
         if file.is_file():
-            lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
-            pinned[name] = sorted(line for line in lines if line)
+            pinned[name] = sorted(_pins(file))
     return canonical_hash(pinned)[:12]
 
 
@@ -65,6 +72,59 @@ def interpreter_for(tree: Path, root: Path, say: Callable[[str], None]) -> str:
             say(f"building the environment {wanted} that this side pins; it is kept for next time")
             _build(tree, folder)
     return str(folder / "bin" / "python")
+
+
+def installed_packages(python: str) -> dict[str, str]:
+    """Return normalised name -> version of everything that an interpreter has installed.
+
+    Raises:
+        RequirementsError: it does not start.
+    """
+    done = subprocess.run(
+        [python, "-I", "-c", _LIST], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+    if done.returncode != 0:
+        raise RequirementsError(f"The interpreter of a side does not start: {done.stderr[-200:]}")
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def refuse_other_packages(tree: Path, python: str, title: str) -> None:
+    """Refuse an interpreter that has other versions than a tree pins: the old ones would be measured under a new name.
+
+    Raises:
+        RequirementsError: naming the first package, what is pinned and what is installed.
+    """
+    file = tree / CONSTRAINTS
+    if not file.is_file():
+        return
+    installed = installed_packages(python)
+    for line in _pins(file):
+        name, _, version = line.partition("==")
+        here = installed.get(_normalised(name), "")
+        # A local version, as in 2.13.0+cpu, is a build of the pinned one.
+        if version and here and here.partition("+")[0] != version.strip().partition("+")[0]:
+            raise RequirementsError(
+                f"{title} pins {name.strip()}=={version.strip()}, but {here} is installed; run `make setup` (or pip "
+                "install) first, so that what is pinned is what runs."
+            )
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _pins(file: Path) -> list[str]:
+    """The lines of a file of requirements without comments, those of the files that it includes among them."""
+    lines = []
+    for raw in file.read_text(encoding="utf-8").splitlines():
+        line = raw.partition("#")[0].strip()
+        included = re.fullmatch(r"(?:-r|-c|--requirement|--constraint)[ =]*(\S+)", line)
+        if included and (file.parent / included[1]).is_file() and (file.parent / included[1]) != file:
+            lines += _pins(file.parent / included[1])
+        elif line:
+            lines.append(line)
+    return lines
 
 
 def _dependencies(tree: Path) -> list[str]:

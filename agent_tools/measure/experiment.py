@@ -25,10 +25,10 @@ from pydantic import ValidationError
 
 from agent_tools.measure.comparability import NotComparable, refuse_other_data
 from agent_tools.measure.interference import Watch, await_quiet
-from agent_tools.measure.sides import refuse_other_code
-from agent_tools.measure.targets import Answer, Call, Place, TargetRequest, TargetRunner
+from agent_tools.measure.sides import refuse_other_code, refuse_other_files
+from agent_tools.measure.targets import Answer, Call, Place, TargetError, TargetRequest, TargetRunner
 from agent_tools.measure.trainer import Progress, TrainerCancelled
-from agent_tools.measure.worktrees import Snapshot
+from agent_tools.measure.worktrees import Snapshot, forget_worktrees
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import (
     DatasetFingerprint,
@@ -83,6 +83,8 @@ class Plan(Frozen):
     machine: Machine
     environment: dict[str, str]
     session: str
+
+    checkpoint_sha256: str = ""
 
     @property
     def order(self) -> list[list[str]]:
@@ -192,9 +194,25 @@ def held(root: Path, experiment_id: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ExperimentError(f"Experiment {experiment_id} is running; wait for it, or cancel its job.") from None
+        _sweep(root)
         try:
             yield folder
         finally:
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            shutil.rmtree(folder / TREES, ignore_errors=True)
+
+
+def _sweep(root: Path) -> None:
+    """Remove the trees and caches that killed experiments left; those of running ones are locked."""
+    for folder in (root / EXPERIMENTS).iterdir():
+        if not ((folder / TREES).exists() or (folder / "cache").exists()):
+            continue
+        with (folder / LOCK).open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            forget_worktrees(root, folder / TREES)
             shutil.rmtree(folder / "cache", ignore_errors=True)
             shutil.rmtree(folder / TREES, ignore_errors=True)
 
@@ -206,6 +224,7 @@ def held(root: Path, experiment_id: str) -> Iterator[Path]:
 class Experiment:
     """Takes the samples of a plan, and goes on where an earlier process stopped."""
 
+    root: Path
     plan: Plan
     runner: TargetRunner
     places: list[Place]
@@ -224,6 +243,7 @@ class Experiment:
             SampleFailed: a side does not run.
         """
         for place in self.places:
+            refuse_other_files(self.root, place, self.plan.request.command)
             refuse_other_code(place, self.plan.request.command)
         done = {sample.arm for sample in self.state.samples if sample.phase == "warmup"}
         for position, place in enumerate(self.places):
@@ -244,8 +264,9 @@ class Experiment:
     def measure(self, decided: Callable[[State], bool]) -> None:
         """Take rounds until as many untainted ones are complete as were declared, or `decided` says to stop.
 
-        A round that foreign work tainted, or that an interruption cut in two, is run again in the same order at the
-        end, at most `plan.replacements` times; its samples stay.
+        A round that foreign work tainted, or that an interruption cut in two, is run again in the same order at once,
+        so that the good rounds follow the plan and stay balanced; its samples stay. At most `plan.replacements` tainted
+        rounds are run again.
         """
         while not decided(self.state):
             number, order = self._next()
@@ -275,16 +296,13 @@ class Experiment:
 
     def _next(self) -> tuple[int, list[str]]:
         """Number and order of the next round; a negative number where none is left."""
-        rounds, good = self.state.rounds(), set(self.good_rounds())
-        planned = self.plan.order
-        if len(good) >= len(planned):
+        rounds, good, planned = self.state.rounds(), len(self.good_rounds()), self.plan.order
+        if good >= len(planned) or self._tainted_rounds() > self.plan.replacements:
             return -1, []
-        number = max(rounds, default=-1) + 1
-        if number < len(planned):
-            return number, planned[number]
-        spent = number - len(planned)
-        failed = [number for number in sorted(rounds) if number < len(planned) and number not in good]
-        return (number, planned[failed[spent % len(failed)]]) if spent < self.plan.replacements else (-1, [])
+        return max(rounds, default=-1) + 1, planned[good]
+
+    def _tainted_rounds(self) -> int:
+        return sum(any(sample.tainted for sample in sides.values()) for sides in self.state.rounds().values())
 
     def _next_round(self, phase: Phase, arm: str) -> int:
         return sum(sample.phase == phase and sample.arm == arm for sample in self.state.samples)
@@ -305,6 +323,7 @@ class Experiment:
         except WorkbenchError as error:
             raise self._failure(error, place, name) from error
         seconds, seen = time.monotonic() - clock, watch.stop()
+        self._check_figures(answer, place, name)
         self._check_data(answer, place)
         sample = Measurement(
             arm=place.side.name,
@@ -349,6 +368,23 @@ class Experiment:
         refuse_other_data(data.model_copy(update={"content_hash": before}), data, f"side {place.side.name}")
         self.state.dataset = self.state.dataset or data
 
+    def _check_figures(self, answer: Answer, place: Place, name: str) -> None:
+        """Refuse figures that no verdict could be made of, and work of another size than the other samples did."""
+        target = self.runner.target
+        for metric in (target.primary, *target.accuracy):
+            value = answer.metrics.get(metric, math.nan)
+            if not math.isfinite(value) or (metric == target.primary and value <= 0):
+                known = ", ".join(sorted(answer.metrics)) or "nothing"
+                what = f"{metric} is {value:g}" if metric in answer.metrics else f"there is no metric '{metric}'"
+                raise self._failure(TargetError(f"{what}; it reports {known}"), place, name)
+        for other in self.state.answers.values():
+            for what in sorted({*answer.work} & {*other.work}):
+                if answer.work[what] != other.work[what]:
+                    raise NotComparable(
+                        f"{what}: {answer.work[what]} for side {place.side.name} against {other.work[what]}; both "
+                        "sides must do the same work."
+                    )
+
     def _report(self, sample: Measurement) -> None:
         done, total = len(self.state.samples), self.total()
         figure = sample.metrics.get(self.runner.target.primary, math.nan)
@@ -358,16 +394,12 @@ class Experiment:
         self.progress(done, max(done, total), f"{said}{taint}; about {duration(left)} left")
 
     def total(self) -> int:
-        """Return how many samples the plan has in all, replacements that are known to be needed included."""
-        sides = len(self.places)
-        before = sum(sample.phase != "measured" for sample in self.state.samples)
-        started = len(self.state.rounds())
-        bad = started - len(self.good_rounds()) - (1 if self._half_done() else 0)
-        return before + sides * (len(self.plan.order) + min(max(0, bad), self.plan.replacements))
-
-    def _half_done(self) -> bool:
+        """Return how many samples there will be in all, as far as is known now."""
         rounds = self.state.rounds()
-        return bool(rounds) and len(rounds[max(rounds)]) < len(self.places)
+        running = bool(rounds) and len(rounds[max(rounds)]) < len(self.places)
+        missing = len(self.plan.order) - len(self.good_rounds())
+        begun = len(rounds[max(rounds)]) if running else 0
+        return len(self.state.samples) + max(0, missing * len(self.places) - begun)
 
 
 def duration(seconds: float) -> str:

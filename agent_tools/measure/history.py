@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent_tools.jobs.machine_lock import measuring
-from agent_tools.measure.compare import refuse_complete, refuse_other_machine, said_by
-from agent_tools.measure.comparison_plan import CompareError, CompareRequest, command_line, declared_data
-from agent_tools.measure.comparison_record import recorded_target
+from agent_tools.measure.compare import refuse_complete, refuse_other_conditions, refuse_other_machine, said_by
+from agent_tools.measure.comparison_plan import CompareError, CompareRequest, command_line, declared_data, drawn_seed
+from agent_tools.measure.comparison_record import public_record, recorded_target
 from agent_tools.measure.experiment import (
     TREES,
     Experiment,
@@ -28,7 +28,7 @@ from agent_tools.measure.experiment import (
     read_samples,
     save_plan,
 )
-from agent_tools.measure.orders import random_orders
+from agent_tools.measure.orders import reversed_pairs
 from agent_tools.measure.sides import SideRequest, make_sides, places
 from agent_tools.measure.statistics import (
     PAIRS_FOR_A_VERDICT,
@@ -87,6 +87,8 @@ def measure_history(
         raise CompareError(
             f"{request.a}..{request.b} has {len(commits)} commits; measure at most {MOST_COMMITS} in one run."
         )
+    if request.target.gate == "outputs":
+        raise CompareError("gate is outputs, but the commits of a history may compute what they like; leave it out.")
     fewest = rounds_for_steps(len(commits) - 1)
     if request.rounds < fewest:
         raise CompareError(
@@ -134,7 +136,9 @@ def resume_history(
         protocol = plan.protocol.model_copy(update={"resumed": plan.protocol.resumed + 1})
         plan = plan.model_copy(update={"protocol": protocol})
         save_plan(root, plan)
-        return _run(root, plan, make_runner(plan.request, folder), folder, say, cancel, resume_with)
+        runner = make_runner(plan.request, folder)
+        refuse_other_conditions(plan, runner)
+        return _run(root, plan, runner, folder, say, cancel, resume_with)
 
 
 def _run(
@@ -150,7 +154,7 @@ def _run(
         resume_with(["bench", "history", "--resume", plan.id])
     failed: dict[str, str] = {}
     with places(root, plan.sides, plan.snapshots, folder / TREES, said_by(say)) as ready:
-        experiment = Experiment(plan, runner, ready, folder, say, cancel, State(samples=read_samples(folder)))
+        experiment = Experiment(root, plan, runner, ready, folder, say, cancel, State(samples=read_samples(folder)))
         while True:
             try:
                 experiment.prepare()
@@ -178,7 +182,7 @@ def _leave_out(experiment: Experiment, side: str) -> None:
 def _plan(
     root: Path, experiment_id: str, request: CompareRequest, commits: Sequence[str], runner: TargetRunner, folder: Path
 ) -> Plan:
-    requests = [SideRequest("revision", commit) for commit in commits]
+    requests, seed = [SideRequest("revision", commit) for commit in commits], request.seed or drawn_seed()
     sides, snapshots = make_sides(root, requests, [f"c{index}" for index in range(len(commits))], folder / TREES)
     sides = [side.model_copy(update={"name": side.commit[:9]}) for side in sides]
     names = [side.name for side in sides]
@@ -197,8 +201,8 @@ def _plan(
             looks=1,
             alpha=request.alpha,
             equivalence=request.equivalence,
-            order_seed=request.seed,
-            order=random_orders(names, request.rounds, request.seed),
+            order_seed=seed,
+            order=reversed_pairs(names, request.rounds, seed),
             warmup_samples=1,
             foreign_limit=request.foreign_limit,
             paired_seeds=runner.paired_seeds,
@@ -206,13 +210,14 @@ def _plan(
         treatment="revisions",
         changes=[],
         files=[],
-        seed=request.seed,
+        seed=seed,
         replacements=max(3, request.rounds // 2),
         data=declared_data(request.target),
         git=public_git(root),
         machine=machine(),
         environment=environment(),
         session=request.session,
+        checkpoint_sha256=runner.target.checkpoint_sha256,
     )
 
 
@@ -224,7 +229,7 @@ def _record(root: Path, experiment: Experiment, plan: Plan, failed: dict[str, st
     protocol = plan.protocol.model_copy(
         update={
             "order": experiment.order(),
-            "replacement_rounds": max(0, len(state.rounds()) - plan.protocol.rounds),
+            "replacement_rounds": len(state.rounds()) - len(experiment.good_rounds()),
         }
     )
     times = commit_times(root, [side.commit for side in plan.sides])
@@ -242,7 +247,7 @@ def _record(root: Path, experiment: Experiment, plan: Plan, failed: dict[str, st
         for side in plan.sides
     ]
     config = experiment.state.answers[experiment.places[-1].side.name].config
-    return RunRecord(
+    record = RunRecord(
         id=plan.id,
         kind="history",
         title=f"{plan.name}, {target.name}",
@@ -265,6 +270,7 @@ def _record(root: Path, experiment: Experiment, plan: Plan, failed: dict[str, st
             points=history_points(points, state.samples, target, protocol),
         ),
     )
+    return public_record(record, root)
 
 
 def history_points(

@@ -15,6 +15,18 @@ def random_orders(arms: Sequence[str], rounds: int, seed: int) -> list[list[str]
     return [generator.sample(list(arms), len(arms)) for _ in range(rounds)]
 
 
+def reversed_pairs(arms: Sequence[str], rounds: int, seed: int) -> list[list[str]]:
+    """Return random orders in which every two arms precede each other equally often, but for one round where odd.
+
+    Each random permutation comes once more the other way round; the rounds are then shuffled.
+    """
+    generator = random.Random(seed)  # noqa: S311 - an order that can be repeated, not a secret
+    half = [generator.sample(list(arms), len(arms)) for _ in range((rounds + 1) // 2)]
+    orders = [*half, *(order[::-1] for order in half)][:rounds]
+    generator.shuffle(orders)
+    return orders
+
+
 def balanced_orders(sides: Sequence[str], rounds: int, seed: int) -> list[list[str]]:
     """Return random orders of two sides in which each goes first equally often, but for one round where rounds are odd.
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from agent_tools.measure.comparability import NotComparable
-from agent_tools.measure.environments import interpreter_for, requirements_hash
-from agent_tools.measure.targets import Place, command_environment, split_words
+from agent_tools.measure.environments import interpreter_for, refuse_other_packages, requirements_hash
+from agent_tools.measure.targets import Place, command_environment, is_python, split_words
 from agent_tools.measure.worktrees import WORKTREE, Snapshot, checked_out, take_snapshot
 from agent_tools.records.fingerprints import strip_private
 from agent_tools.records.schema import Side
@@ -88,7 +88,7 @@ def places(
 
     Raises:
         NotComparable: an installed package would be measured instead of the side's own code.
-        RequirementsError: the packages that a side pins cannot be installed.
+        RequirementsError: the packages that a side pins cannot be installed, or others are.
         RevisionError: a side cannot be checked out.
     """
     with contextlib.ExitStack() as trees:
@@ -99,7 +99,9 @@ def places(
                 tree = folder / f"tree-{len(folders)}"
                 folders[snapshot.commit] = trees.enter_context(checked_out(root, snapshot, tree))
             tree = folders[snapshot.commit]
-            found.append(Place(side, tree, interpreter_for(tree, root, say)))
+            python = interpreter_for(tree, root, say)
+            refuse_other_packages(tree, python, f"side {side.name} ({side.title})")
+            found.append(Place(side, tree, python))
         yield found
 
 
@@ -132,6 +134,21 @@ def make_sides(
     return sides, snapshots
 
 
+def refuse_other_files(root: Path, place: Place, command: Sequence[str]) -> None:
+    """Refuse a command with words that name a file of the repository itself and not of the side's tree.
+
+    Raises:
+        NotComparable: such a script would be the same for both sides, whatever their revisions hold.
+    """
+    for word in command:
+        path = Path(word)
+        if path.is_absolute() and path.is_relative_to(root) and (place.tree / path.relative_to(root)).exists():
+            raise NotComparable(
+                f"command: {path.relative_to(root)} is named by its absolute path, so both sides would use the same "
+                "file; name it relative to the repository."
+            )
+
+
 def refuse_other_code(place: Place, command: Sequence[str] = ()) -> None:
     """Refuse a side whose interpreter would import the tree's packages from somewhere else.
 
@@ -145,7 +162,7 @@ def refuse_other_code(place: Place, command: Sequence[str] = ()) -> None:
     packages = sorted(
         path.parent.name for path in (*place.tree.glob("*/__init__.py"), *place.tree.glob("src/*/__init__.py"))
     )
-    if not packages or (command and not re.fullmatch(r"python[\d.]*", Path(command[0]).name)):
+    if not packages or (command and not is_python(command[0])):
         return
     options = _interpreter_options(command)
     asked = [place.python, *options, "-P", "-c", _PROBE, _script_folder(place.tree, command, options), *packages]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import shutil
 import sys
@@ -29,6 +30,7 @@ from agent_tools.measure.trainer import (
     run_environment,
     run_trainer,
 )
+from agent_tools.measure.verdict import direction
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import canonical_hash, file_sha256, strip_private
 from agent_tools.records.importers import check_finished, judged_dataset
@@ -43,7 +45,10 @@ NO_DATA = "none"
 SEED = "{seed}"
 """In a command's words: replaced by the seed of the round, the same for every side."""
 
-OWN_KEYS = frozenset({"run_id", "output_dir", "cache_dir", "checkpoint", "seed", "passes", "image_size"})
+OWN_KEYS = (
+    *("run_id", "output_dir", "cache_dir", "checkpoint", "seed", "passes", "image_size", "hydra", "data"),
+    *("dataset_base_path", "datasets.val_dataset.config.image_path", "datasets.val_dataset.config.annotation_path"),
+)
 """Keys that a target gives to all sides alike; a side cannot set them."""
 
 
@@ -64,7 +69,7 @@ class TargetRequest(Frozen):
     overrides: list[str] = Field(default_factory=list)
     command: list[str] = Field(default_factory=list)
     metric: str = ""
-    better: Literal["lower", "higher"] = "lower"
+    better: Literal["", "lower", "higher"] = ""
     accuracy: list[str] = Field(default_factory=list)
     gate: Literal["margin", "outputs"] = "margin"
     margin: float = PARITY_MARGIN
@@ -101,6 +106,8 @@ class Answer:
     run_id: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    work: dict[str, str] = field(default_factory=dict)
+    """What was worked on, which has to be the same for every sample."""
 
 
 class TargetRunner(Protocol):
@@ -171,13 +178,14 @@ class TrainerRunner:
         self.checkpoint = Path(request.checkpoint) if request.checkpoint else None
         if self.checkpoint is not None and not self.checkpoint.is_file():
             raise TargetError(f"The checkpoint {self.checkpoint.name} does not exist; give the path of a .ckpt file.")
+        primary = request.metric or ("warm_seconds" if request.name == "evaluate" else "train_seconds")
         self.annotation = folder / f"{request.split}.json"
         subset_annotations(Path(request.data), request.split, request.images, self.annotation)
         self.target = Target(
             name=request.name,
             command=["ocr", request.name, *request.overrides],
-            primary=request.metric or ("warm_seconds" if request.name == "evaluate" else "train_seconds"),
-            better=request.better,
+            primary=primary,
+            better=request.better or direction(primary),
             accuracy=request.accuracy or ["icdar_hmean", "cleval_hmean"],
             gate=request.gate,
             margin=request.margin,
@@ -193,12 +201,13 @@ class TrainerRunner:
         """
         for override in place.side.overrides:
             key = override.lstrip("+~").partition("=")[0]
-            if key in OWN_KEYS or key.startswith(("dataset_base_path", "datasets.val_dataset.config.image_path")):
+            if key in OWN_KEYS or key.startswith("hydra."):
                 raise NotComparable(
                     f"{key}: side {place.side.name} sets it, but both sides must see the same; give it as an option of "
                     "the comparison, or leave it out."
                 )
-        return resolve_config(place.tree, [*place.side.overrides, *self.request.overrides], place.python).data
+        given = [*place.side.overrides, *self._common_overrides(place.tree), *self.request.overrides]
+        return resolve_config(place.tree, given, place.python).data
 
     def run(self, call: Call) -> Answer:
         """Run one process and read its run file.
@@ -229,18 +238,23 @@ class TrainerRunner:
         return self._answer(finished, call)
 
     def _overrides(self, call: Call, cache: Path) -> list[str]:
-        request, tree = self.request, call.place.tree
-        size = request.size
-        weights = [f"checkpoint={hydra_value(relative_to_root(self.checkpoint, tree))}"] if self.checkpoint else []
+        request = self.request
         passes = [f"passes={request.passes}"] if request.name == "evaluate" else [f"seed={call.seed}"]
         return [
             *call.place.side.overrides,
-            *data_overrides(tree, Path(request.data), request.split, self.annotation),
-            f"image_size=[{size},{size}]",
+            *self._common_overrides(call.place.tree),
             *passes,
-            *weights,
             *request.overrides,
             f"cache_dir={hydra_value(cache)}",
+        ]
+
+    def _common_overrides(self, tree: Path) -> list[str]:
+        size = self.request.size
+        weights = [f"checkpoint={hydra_value(relative_to_root(self.checkpoint, tree))}"] if self.checkpoint else []
+        return [
+            *data_overrides(tree, Path(self.request.data), self.request.split, self.annotation),
+            f"image_size=[{size},{size}]",
+            *weights,
         ]
 
     def _check_weights(self, finished: FinishedRun, call: Call) -> None:
@@ -268,11 +282,13 @@ class TrainerRunner:
         stages = {f"stage.{name}": seconds for name, seconds in epochs[-1].stages.items()}
         return Answer(
             metrics=times | stages | last.metrics,
-            outputs=canonical_hash(last.counts),
+            outputs=canonical_hash(last.counts) if last.counts else "",
             dataset=judged_dataset(run.datasets),
             run_id=run.id,
             config=run.config,
             environment=run.environment | {"precision": run.precision.get("used", "")},
+            work={"images in an epoch": str(epochs[-1].images), "images scored": str(last.images)}
+            | {f"datasets.{name}.content_hash": data.content_hash for name, data in run.datasets.items()},
         )
 
 
@@ -292,7 +308,8 @@ class CommandRunner:
     """A command run in each side's tree, whose last line of output that is a JSON object holds the metrics.
 
     Numbers are metrics; `outputs` (text) is a hash of what was computed; `dataset` (text) the content hash of the data
-    that was read. Words that a configuration side gives are added at the end.
+    that was read; `work` (text), where it is given, has to be the same for every sample, such as a number of images.
+    Words that a configuration side gives are added at the end.
     """
 
     def __init__(self, request: TargetRequest) -> None:
@@ -304,7 +321,7 @@ class CommandRunner:
             name=_command_name(request.command),
             command=request.command,
             primary=request.metric or "seconds",
-            better=request.better,
+            better=request.better or direction(request.metric or "seconds"),
             accuracy=request.accuracy,
             gate=request.gate,
             margin=request.margin,
@@ -355,7 +372,10 @@ class CommandRunner:
             known = ", ".join(metrics) or "no numbers"
             raise TargetError(f"the command's line has no number '{missing[0]}'; it has {known}.")
         return Answer(
-            metrics=metrics, outputs=str(line.get("outputs") or ""), dataset=self._dataset(line.get("dataset"))
+            metrics=metrics,
+            outputs=str(line.get("outputs") or ""),
+            dataset=self._dataset(line.get("dataset")),
+            work={"work": str(line["work"])} if line.get("work") else {},
         )
 
     def _dataset(self, named: Any) -> DatasetFingerprint | None:
@@ -385,8 +405,12 @@ def command_environment(tree: Path) -> dict[str, str]:
 
 def _with_interpreter(words: Sequence[str], python: str) -> list[str]:
     """The words, with the side's interpreter where they begin with any Python."""
-    first = Path(words[0]).name
-    return [python, *words[1:]] if first in ("python", "python3") or words[0] == sys.executable else list(words)
+    return [python, *words[1:]] if is_python(words[0]) else list(words)
+
+
+def is_python(word: str) -> bool:
+    """Say whether a command's first word is any Python: it is then replaced by the side's own interpreter."""
+    return re.fullmatch(r"python[\d.]*", Path(word).name) is not None or word == sys.executable
 
 
 def _command_name(words: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """From the samples of a comparison to its verdict: pure, and recomputable at any time from the record.
 
-Order of decision: invalid (foreign work), descriptive (too few pairs), incorrect (accuracy or outputs), equivalent
-(the interval lies within the margin), faster or slower (the interval excludes 1), inconclusive.
+Order of decision: incorrect where outputs differ that must not, invalid (foreign work), descriptive (too few pairs),
+incorrect (accuracy), equivalent (the interval lies within the margin), faster or slower (the interval excludes 1),
+inconclusive.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ ACCURACY_FLOOR = 0.5
 PAIRS_FOR_TWO_LOOKS = 7
 """At half of 5% the exact test reaches nothing with fewer: the smallest two-sided p is 0.031 at 6, 0.016 at 7."""
 
+DECIDED = frozenset({"faster", "slower", "equivalent", "incorrect"})
+"""Verdicts that end a comparison at the first of two looks."""
+
 ALIKE = 1e-12
 """Accuracies that differ by less are the same: the last bits of sums in another order."""
 
@@ -61,11 +65,12 @@ REASONS: dict[str, str] = {
     "faster": "faster, the whole interval lies above one, and accuracy is kept",
     "not shown": "faster, but the pairs do not show that accuracy is kept; measure more",
     "no parity evidence": "faster, but the accuracy is too low to show that it is kept; use trained weights",
-    "no accuracy": "faster, but no accuracy figure and no output hash says that the work is still done",
+    "none": "faster, but no accuracy figure and no output hash says that the work is still done",
+    "no outputs": "faster, but a sample without an output hash cannot show that the outputs are the same",
     "inconclusive": "the interval includes one; measure more rounds on a quieter machine",
 }
 
-Accuracy = Literal["kept", "worse", "different outputs", "not shown", "no parity evidence", "none"]
+Accuracy = Literal["kept", "worse", "different outputs", "no outputs", "not shown", "no parity evidence", "none"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def judge(
     logs = [_log_ratio(pair, target.primary, target.better) for pair in shown]
     ratio = ratio_of_logs(logs, 1 - alpha)
     accuracy = [_accuracy(name, shown, target.margin) for name in target.accuracy]
-    outputs = _outputs_equal(every)
+    outputs = _outputs_equal(every, protocol.paired_seeds)
     kept = _accuracy_state(accuracy, outputs, target)
     tainted = sum(bool(sample.tainted) for sample in samples if sample.phase == "measured")
     verdict, reason = _decide(ratio, kept, protocol, len(pairs), needed, tainted)
@@ -179,11 +184,11 @@ def log_ratios(samples: Iterable[Measurement], target: Target) -> list[float]:
 def _decide(
     ratio: RatioEstimate, kept: Accuracy, protocol: PairedProtocol, pairs: int, needed: int, tainted: int
 ) -> tuple[Verdict, str]:
+    if kept == "different outputs":
+        # One differing output is proof whatever the number of pairs, and no foreign work can make one.
+        return "incorrect", "outputs"
     if pairs < needed and tainted:
         return "invalid", "invalid"
-    if kept == "different outputs":
-        # One differing output is proof whatever the number of pairs.
-        return "incorrect", "outputs"
     if pairs < needed or ratio.descriptive:
         return "descriptive", "short" if pairs < needed else "few"
     return ("incorrect", "accuracy") if kept == "worse" else _by_time(ratio, protocol.equivalence)
@@ -203,27 +208,37 @@ def _recommend(verdict: Verdict, kept: Accuracy, reason: str, is_control: bool) 
     if is_control:
         return "iterate", "control"
     if verdict == "faster":
-        excuses = {"not shown": "not shown", "no parity evidence": "no parity evidence", "none": "no accuracy"}
-        return ("keep", reason) if kept == "kept" else ("iterate", excuses[kept])
+        return ("keep", reason) if kept == "kept" else ("iterate", kept)
     return ("revert" if verdict in ("incorrect", "equivalent", "slower") else "iterate"), reason
 
 
 def _accuracy_state(accuracy: Sequence[AccuracyOutcome], outputs: bool | None, target: Target) -> Accuracy:
-    if target.gate == "outputs" and outputs is not None:
-        return "kept" if outputs else "different outputs"
     found = {row.parity for row in accuracy}
-    for state in ("worse", "not shown", "no parity evidence"):
+    if target.gate == "outputs" and outputs is False:
+        return "different outputs"
+    if "worse" in found:
+        return "worse"
+    if target.gate == "outputs" and outputs is None:
+        return "no outputs"
+    if outputs:
+        # What is computed is the same to the last bit, whatever the scores can show.
+        return "kept"
+    for state in ("not shown", "no parity evidence"):
         if state in found:
             return state
     return "kept" if found else "none"
 
 
-def _outputs_equal(pairs: Sequence[Pair]) -> bool | None:
-    """Whether all samples computed the same; None where one of them does not say and the others agree."""
-    hashes = {sample.outputs for pair in pairs for sample in (pair.a, pair.b)}
-    if len(hashes - {""}) > 1:
+def _outputs_equal(pairs: Sequence[Pair], each_round_its_own: bool) -> bool | None:
+    """Whether all samples computed the same; None where one of them does not say and the others agree.
+
+    Where every round has a seed of its own, the two sides of a round are held against each other.
+    """
+    groups = [[pair] for pair in pairs] if each_round_its_own else [pairs]
+    hashes = [{sample.outputs for pair in group for sample in (pair.a, pair.b)} for group in groups]
+    if any(len(found - {""}) > 1 for found in hashes):
         return False
-    return None if "" in hashes else True
+    return None if any("" in found for found in hashes) else True
 
 
 def _accuracy(name: str, pairs: Sequence[Pair], margin: float) -> AccuracyOutcome:
@@ -289,7 +304,7 @@ def _metric_outcomes(
     pairs: Sequence[Pair], target: Target, primary: RatioEstimate, logs: Sequence[float], confidence: float
 ) -> list[MetricOutcome]:
     others = [name for name in _shared_metrics(pairs) if name != target.primary and name not in target.accuracy]
-    series = {name: [_log_ratio(pair, name, _direction(name)) for pair in pairs] for name in others}
+    series = {name: [_log_ratio(pair, name, direction(name)) for pair in pairs] for name in others}
     raw = {name: signed_rank_p(values) for name, values in series.items()}
     adjusted = dict(zip(raw, benjamini_hochberg(list(raw.values())), strict=True))
     own = signed_rank_p(logs)
@@ -328,8 +343,8 @@ def _shared_metrics(pairs: Sequence[Pair]) -> list[str]:
     return sorted(name for name in names if all(0 < sample.metrics[name] < math.inf for sample in samples))
 
 
-def _direction(name: str) -> str:
-    """Rates are better the higher they are; times and sizes the lower."""
+def direction(name: str) -> Literal["lower", "higher"]:
+    """Return which way a metric is better: rates and scores the higher they are, times and sizes the lower."""
     return "higher" if "_per_second" in name or name.endswith(("hmean", "precision", "recall", "accuracy")) else "lower"
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import FingerprintError
-from agent_tools.records.repository import Repository
+from agent_tools.records.repository import Repository, printable
 from agent_tools.records.schema import Frozen
 
 WORKTREE = "worktree"
@@ -120,22 +120,31 @@ def checked_out(root: Path, snapshot: Snapshot, folder: Path) -> Iterator[Path]:
 
 
 def _remove(repository: Repository, folder: Path) -> None:
+    # By name, never `prune`: that would also forget a worktree of the user's whose disk is not mounted now.
+    repository.git("worktree", "remove", "--force", "--force", str(folder), missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    # Also what a killed process left: git forgets worktrees whose folders are gone.
-    repository.git("worktree", "prune", missing_ok=True)
+
+
+def forget_worktrees(root: Path, below: Path) -> None:
+    """Remove every worktree below a folder, also those whose own folders are gone."""
+    repository = Repository.open(root)
+    for line in repository.git("worktree", "list", "--porcelain", "-z").split("\0"):
+        path = Path(line.removeprefix("worktree "))
+        if line.startswith("worktree ") and path.is_relative_to(below):
+            _remove(repository, path)
 
 
 def commits_between(root: Path, older: str, newer: str, most: int = 200) -> list[str]:
     """Return `HASH SUBJECT` of the commits that `newer` has and `older` has not, newest first, at most `most`."""
     log = Repository.open(root).git("log", "--no-show-signature", f"-{most}", "--format=%h %s", f"{older}..{newer}")
-    return log.splitlines()
+    return printable(log).split("\n")[:-1]
 
 
 def commit_times(root: Path, commits: Sequence[str]) -> dict[str, tuple[datetime, str]]:
     """Return commit -> (when it was committed, its subject)."""
     log = Repository.open(root).git("log", "--no-show-signature", "--no-walk", "--format=%H %cI %s", *commits)
     found = {}
-    for line in log.splitlines():
+    for line in printable(log).split("\n")[:-1]:
         commit, moment, subject = (*line.split(" ", 2), "")[:3]
         found[commit] = (datetime.fromisoformat(moment), subject)
     return found
@@ -144,7 +153,7 @@ def commit_times(root: Path, commits: Sequence[str]) -> dict[str, tuple[datetime
 def files_between(root: Path, older: str, newer: str) -> list[str]:
     """Return `STATUS PATH` of every file that differs between two commits."""
     listing = Repository.open(root).git("diff", "--no-ext-diff", "--no-renames", "--name-status", "-z", older, newer)
-    parts = listing.split("\0")
+    parts = printable(listing).split("\0")
     return [f"{status} {name}" for status, name in zip(parts[::2], parts[1::2], strict=False) if name]
 
 
@@ -162,4 +171,4 @@ def first_parents(root: Path, good: str, bad: str) -> list[tuple[str, str]]:
     log = repository.git(
         "log", "--no-show-signature", "--reverse", "--first-parent", "--format=%H %s", f"{start}..{end}"
     )
-    return [(line[:40], line[41:]) for line in log.splitlines()]
+    return [(line[:40], line[41:]) for line in printable(log).split("\n")[:-1]]

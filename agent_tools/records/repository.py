@@ -162,10 +162,11 @@ def _changed_files(repository: Repository) -> list[tuple[str, str]]:
     """(`status` line, path) of each uncommitted file, sorted; paths relative to the top of the tree."""
     arguments = ("status", "--porcelain=v1", "-z", "--untracked-files=all", "--ignore-submodules=dirty", "--no-renames")
     entries = [entry for entry in repository.git(*arguments).split("\0") if entry]
-    return sorted((_printable(entry), entry[3:]) for entry in entries)
+    return sorted((printable(entry), entry[3:]) for entry in entries)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return text of git with the bytes that are no UTF-8 written as escapes."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 

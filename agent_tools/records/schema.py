@@ -270,9 +270,7 @@ class PairedProtocol(Frozen):
     order: list[list[str]] = Field(description="per round, the sides in the order they ran")
     warmup_samples: int = Field(description="per side, first in its tree, kept and not used")
     pilot_rounds: int = Field(default=0, description="before `rounds` was declared, kept and not used")
-    replacement_rounds: int = Field(
-        default=0, description="run again because a round was tainted or cut; not for its times"
-    )
+    replacement_rounds: int = Field(default=0, description="rounds that were tainted or cut, for which others were run")
     planned_effect: float = Field(default=0.0, description="relative change that `rounds` was chosen to find; 0: none")
     resumed: int = Field(default=0, description="how often the comparison was interrupted and taken up again")
     foreign_limit: float = Field(description="share of the machine's CPU time that others may use beside a sample")

@@ -31,7 +31,16 @@ from agent_tools.workflows.documents import Docs, Measured, Session, check_sessi
 from agent_tools.workflows.jobs import JobStarted
 from agent_tools.workflows.measuring import Checkpoint, Data, Images, LadderName, Size, start_ladder
 from agent_tools.workflows.overrides import Overrides
-from agent_tools.workflows.targets import FOREIGN, Accuracy, AskedTarget, Command, ForeignLimit, as_job, asks_target
+from agent_tools.workflows.targets import (
+    FOREIGN,
+    Accuracy,
+    AskedTarget,
+    Command,
+    ForeignLimit,
+    as_job,
+    asks_target,
+    check_sides,
+)
 from agent_tools.workspace.root import Root
 
 ResumeWith = Callable[[list[str]], None]
@@ -39,6 +48,7 @@ ResumeWith = Callable[[list[str]], None]
 SideA = Annotated[str, Field(description="revision, worktree, 'KEY=VALUE ...', defaults, or record id"), Positional]
 SideB = Annotated[str, Field(description="of the same kind; the verdict is on this one"), Positional]
 Rounds = Annotated[int, Field(ge=0, le=100, description="6 at least for a verdict; 0: a pilot chooses")]
+DeclaredRounds = Annotated[int, Field(ge=6, le=100)]
 Equivalence = Annotated[float, Field(gt=0, lt=1, description="margin of no change")]
 Resume = Annotated[str, Field(description="id of an interrupted one; all else is taken from it")]
 Seed = Annotated[int, Field(description="of the random order")]
@@ -85,10 +95,12 @@ def compare_now(
         declared = [key for key in treatment.split(",") if key]
         record = compare_records(root.path, *sides, declared, session, equivalence=equivalence, alpha=alpha)
         return measured(root, record, docs)
+    asked = target()
+    check_sides(root, sides, is_command=asked.name == "command")
     request = CompareRequest(
         a=sides[0],
         b=sides[1],
-        target=target(),
+        target=asked,
         rounds=rounds,
         looks=looks,
         alpha=alpha,
@@ -119,7 +131,8 @@ def bench_check(
     root: Root,
     revision: Annotated[str, Field(description="what is checked")] = "HEAD",
     accept: Annotated[str, Field(description="id of a comparison or history that becomes the accepted one")] = "",
-    rounds: Rounds = ROUNDS,
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="slowdown that is let through")] = 0.05,
+    rounds: DeclaredRounds = ROUNDS,
     seed: Seed = 0,
     foreign_limit: ForeignLimit = FOREIGN,
     session: Session = "",
@@ -128,7 +141,10 @@ def bench_check(
     cancel: threading.Event | None = None,
     resume_with: ResumeWith | None = None,
 ) -> CheckResult:
-    """Measure the accepted commit and a revision in turn on this machine; fail where it is slower or less accurate."""
+    """Measure the accepted commit and a revision in turn on this machine; pass where it is shown to be no worse.
+
+    Shown: the interval of the ratio excludes a slowdown beyond the tolerance, and accuracy is kept.
+    """
     if accept:
         found = accepted.accept(root.path, accept)
         return CheckResult(
@@ -143,9 +159,10 @@ def bench_check(
     request = accepted.check_request(root.path, revision, rounds, seed, foreign_limit, session)
     record = compare(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
     assert record.comparison is not None  # noqa: S101 - compare always leaves one
-    verdict = record.comparison.outcome.verdict
-    failed = verdict in ("slower", "incorrect", "invalid", "descriptive")
-    return CheckResult(**measured(root, record, docs).model_dump(), passed=not failed)
+    passed, why = accepted.is_no_worse(record.comparison, tolerance)
+    shown = measured(root, record, docs)
+    note = "\n".join(filter(None, [shown.note, why]))
+    return CheckResult(**shown.model_dump(exclude={"note"}), note=note, passed=passed)
 
 
 @asks_target
@@ -155,7 +172,7 @@ def bench_bisect(
     bad: Annotated[str, Field(description="a later one that is not"), Positional] = "HEAD",
     *,
     target: AskedTarget,
-    rounds: Rounds = ROUNDS,
+    rounds: DeclaredRounds = ROUNDS,
     equivalence: Equivalence = EQUIVALENCE,
     foreign_limit: ForeignLimit = FOREIGN,
     seed: Seed = 0,
@@ -180,12 +197,16 @@ def bench_bisect(
         seed=seed,
         session=session,
     )
-    record = bisect(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
+    record = bisect(root.path, request, progress=progress, cancel=cancel, resume_with=_with_docs(resume_with, docs))
     shown = measured(root, record, docs)
     if not docs or record.bisection is None:
         return shown
     looked = [step.record for step in record.bisection.steps] + [record.bisection.confirmed]
     return shown.model_copy(update={"documents": [*shown.documents, *_findings(root, looked)]})
+
+
+def _with_docs(resume_with: ResumeWith | None, docs: bool) -> ResumeWith | None:
+    return resume_with if resume_with is None or docs else lambda words: resume_with([*words, "--no-docs"])
 
 
 def _findings(root: Root, records: list[str]) -> list[str]:
@@ -207,7 +228,7 @@ def bench_history(
     last: Annotated[str, Field(description="the newest commit"), Positional] = "HEAD",
     *,
     target: AskedTarget,
-    rounds: Rounds = ROUNDS,
+    rounds: DeclaredRounds = ROUNDS,
     equivalence: Equivalence = EQUIVALENCE,
     foreign_limit: ForeignLimit = FOREIGN,
     seed: Seed = 0,
@@ -272,14 +293,16 @@ def bench_run(
         )
     common = {"rounds": rounds or ROUNDS, "seed": seed, "session": session, "docs": docs}
     if mode == "check":
-        return _start_check(root, revision=last, **common)
+        if command or data or checkpoint or overrides:
+            raise CompareError("mode is check: what is measured was accepted; leave command, data and overrides out.")
+        return _start_check(root=root, revision=last, **common)
     measured_on = {"data": data, "images": images, "size": size, "checkpoint": checkpoint, "overrides": overrides}
     options = common | measured_on | {"command": command, "accuracy": accuracy}
     if not first:
         raise CompareError(f"first is missing; {mode} needs the revision that it begins with, such as HEAD~8.")
     if mode == "history":
-        return _start_history(root, first=first, last=last, **options)
-    return _start_bisect(root, good=first, bad=last, **options)
+        return _start_history(root=root, first=first, last=last, **options)
+    return _start_bisect(root=root, good=first, bad=last, **options)
 
 
 _start_check = as_job(bench_check, ("bench", "check"), ("revision",))

@@ -158,7 +158,7 @@ def start_command(
 ) -> JobStarted:
     """Start `agent-tools COMMAND OPTIONS -- WORDS` as a job.
 
-    Options that are '' or True are left out, False becomes `--no-NAME`: both as the command line has them.
+    Options that are '' are left out, True becomes `--NAME` and False `--no-NAME`: as the command line has them.
     """
     given = [*command, *_written(options), "--json", "--", *words]
     line = [*_program(root), *given]
@@ -172,8 +172,8 @@ def _program(root: Root) -> list[str]:
 def _written(options: dict[str, Any]) -> list[str]:
     written = []
     for name, value in options.items():
-        if value is False:
-            written.append(f"--no-{name}")
-        elif value is not True and value != "":
+        if isinstance(value, bool):
+            written.append(f"--{name}" if value else f"--no-{name}")
+        elif value != "":
             written.append(f"--{name}={value}")
     return written

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
 from agent_tools.measure import targets
 from agent_tools.measure.interference import FOREIGN_LIMIT
+from agent_tools.measure.sides import parse_side
 from agent_tools.measure.targets import NO_DATA, TargetError, TargetRequest, split_words
 from agent_tools.workflows.jobs import JobStarted, start_command
 from agent_tools.workflows.measuring import synthetic_receipts
@@ -21,6 +23,9 @@ Result = TypeVar("Result")
 AskedTarget = Callable[[], TargetRequest]
 """Makes the target when it is needed: it may have to render data first."""
 
+OWN_PROGRAMS = ("agent_tools", "ocr", "runners")
+"""Programs that take commands or configurations themselves: through them a client would get around its own limits."""
+
 FILLED_IN = ("root", "progress", "cancel", "resume_with")
 """Parameters that whoever runs a tool fills in: a job's command line has its own."""
 
@@ -28,7 +33,9 @@ TargetName = Annotated[targets.TargetName, Field(description="what is run for ea
 Command = Annotated[str, Field(description="prints a JSON line of metrics; {seed} is the round's")]
 Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts; none")]
 Metric = Annotated[str, Field(description="primary; '' = the target's own")]
-Accuracy = Annotated[str, Field(description="metrics of the accuracy gate, with commas; '' = the target's own")]
+Accuracy = Annotated[
+    str, Field(description="metrics of the accuracy gate, higher is better, with commas; '' = the target's")
+]
 Gate = Annotated[Literal["margin", "outputs"], Field(description="outputs: the change claims equal outputs")]
 ForeignLimit = Annotated[float, Field(gt=0, le=1, description="share of CPU that others may use beside a sample")]
 FOREIGN = FOREIGN_LIMIT
@@ -44,7 +51,7 @@ def make_target(
     passes: Annotated[int, Field(ge=1, le=50)] = 3,
     checkpoint: Annotated[str, Field(description="weights that both sides load")] = "",
     metric: Metric = "",
-    better: Literal["lower", "higher"] = "lower",
+    better: Annotated[Literal["", "lower", "higher"], Field(description="'' = by the metric's name")] = "",
     accuracy: Accuracy = "",
     gate: Gate = "margin",
     margin: Annotated[float, Field(ge=0, le=1, description="loss of accuracy that counts as none")] = 0.005,
@@ -118,7 +125,10 @@ def as_job(
     @functools.wraps(foreground)
     def start(root: Root, **given: Any) -> JobStarted:
         full = {name: given.get(name, part.default) for name, part in parts.items() if name != "root"}
+        if words and not full[words[0]] and not full.get("resume"):
+            raise TargetError(f"{words[0]} is missing; name it, such as HEAD~1.")
         _check_paths(root, full)
+        check_sides(root, [full[name] for name in words if isinstance(full[name], str)], bool(full.get("command")))
         typed = [word for name in words for word in _as_words(full[name])]
         options = {name.replace("_", "-"): value for name, value in full.items() if name not in words}
         changed = {name: value for name, value in options.items() if value != parts[name.replace("-", "_")].default}
@@ -144,6 +154,20 @@ def _check_paths(root: Root, given: dict[str, Any]) -> None:
         check_command(root, given["command"])
 
 
+def check_sides(root: Root, sides: Sequence[str], is_command: bool) -> None:
+    """Refuse a configuration side that could do more than set values of the trainer's configuration.
+
+    The words of a command are its own: they can do what the command can.
+
+    Raises:
+        OverrideError, RootError: see `check_overrides`.
+    """
+    for side in sides:
+        request = parse_side(side)
+        if request.kind == "configuration" and not is_command:
+            check_overrides(root, request.words)
+
+
 def check_command(root: Root, command: str) -> None:
     """Refuse a command that is not a Python script or module of the repository itself.
 
@@ -152,14 +176,17 @@ def check_command(root: Root, command: str) -> None:
     """
     words = split_words(command)
     if len(words) > 1 and words[0] in ("python", "python3"):
-        if words[1] == "-m" and len(words) > 2 and _is_module(root, words[2]):
-            return
-        if not words[1].startswith("-") and words[1].endswith(".py"):
+        name = words[2].replace(".", "/") if words[1] == "-m" and len(words) > 2 else words[1]
+        is_script = words[1].endswith(".py") and not words[1].startswith("-") and not Path(words[1]).is_absolute()
+        is_own = Path(name).parts[:1] and Path(name).parts[0] in OWN_PROGRAMS
+        if is_script:
             root.resolve(words[1])
+        if (is_script or (words[1] == "-m" and len(words) > 2 and _is_module(root, words[2]))) and not is_own:
             return
     raise TargetError(
         f"command is {command!r}; over this server it must be 'python FILE.py ...' or 'python -m MODULE ...' with a "
-        "file or module of the repository. Other commands run from the command line."
+        f"relative path or module of the repository, and none of {', '.join(OWN_PROGRAMS)}, which have tools of their "
+        "own. Other commands run from the command line."
     )
 
 

@@ -30,6 +30,8 @@ print(json.dumps({
     "recall": pkg.RECALL,
     "outputs": pkg.OUTPUTS,
     "dataset": os.environ.get("BENCH_DATASET", "data-1"),
+    "work": words.get("work", "4 images"),
+    "items_per_second": 8 / pkg.SECONDS,
 }))
 """
 

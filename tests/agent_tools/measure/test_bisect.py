@@ -105,3 +105,10 @@ def test_a_search_that_is_started_again_uses_the_comparisons_that_are_there(
     monkeypatch.setenv("BENCH_FAIL", str(fire))
     again = found(bisect(root, asked("HEAD~5", "HEAD")))
     assert (again.culprit, again.steps, again.confirmed) == (first.culprit, first.steps, first.confirmed)
+
+
+def test_comparisons_with_another_margin_are_not_taken_for_ones_with_this(root: Path) -> None:
+    line(root, {"extra": "# 1"}, {"seconds": 1.05}, {"seconds": 1.06})
+    with pytest.raises(BisectError, match="not worse"):
+        bisect(root, asked("HEAD~3", "HEAD", equivalence=0.2))
+    assert found(bisect(root, asked("HEAD~3", "HEAD"))).culprit_title == "change 2"

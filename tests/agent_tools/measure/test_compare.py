@@ -5,28 +5,35 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
 import venv
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 import pytest
 
+from agent_tools.measure import experiment
 from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.compare import compare, resume
-from agent_tools.measure.comparison_plan import CompareError
+from agent_tools.measure.comparison_plan import CompareError, command_line
+from agent_tools.measure.environments import RequirementsError
 from agent_tools.measure.experiment import (
     EXPERIMENTS,
     ExperimentError,
     SampleFailed,
     experiment_folder,
     held,
+    load_plan,
     read_samples,
 )
+from agent_tools.measure.interference import Interference, Watch
 from agent_tools.measure.sides import parse_side, refuse_other_code
 from agent_tools.measure.targets import Place, TargetError
 from agent_tools.measure.trainer import TrainerCancelled
@@ -69,7 +76,7 @@ def test_a_revision_that_is_20_percent_slower_is_called_slower_with_0_833_in_its
     found = outcome(record)
     assert (found.verdict, found.recommendation) == ("slower", "revert")
     assert found.metrics[0].low <= 1 / 1.2 <= found.metrics[0].high
-    assert [row.metric for row in found.metrics] == ["seconds", "other_seconds"]
+    assert [row.metric for row in found.metrics] == ["seconds", "items_per_second", "other_seconds"]
     assert found.accuracy[0].parity == "equal"
     comparison = record.comparison
     assert comparison is not None
@@ -186,7 +193,7 @@ def test_a_record_holds_no_absolute_path(slowed: Path, tmp_path: Path) -> None:
 
 
 def test_a_script_outside_of_the_side_s_tree_would_measure_one_code_twice_and_is_refused(slowed: Path) -> None:
-    with pytest.raises(NotComparable, match=r"pkg.__file__: side A would import it from project/pkg"):
+    with pytest.raises(NotComparable, match=r"command: bench.py is named by its absolute path"):
         compare(slowed, asked("HEAD~1", "HEAD", command=["python", str(slowed / "bench.py")]))
 
 
@@ -279,6 +286,8 @@ def test_a_command_that_names_no_data_is_refused_unless_it_is_said_to_read_none(
         ({"rounds": 0, "effect": 0.01}, "above the equivalence margin of 0.02"),
         ({"rounds": 6, "alpha": 0.9}, "alpha is 0.9"),
         ({"rounds": 6, "looks": 3}, "looks is 3"),
+        ({"rounds": 6, "alpha": 0.01}, "the smallest p of so few is 0.0312"),
+        ({"rounds": 14, "looks": 2, "alpha": 0.02}, "with 7 pairs at a look"),
     ],
 )
 def test_a_protocol_that_can_give_no_verdict_is_refused_before_anything_runs(
@@ -319,6 +328,91 @@ def test_an_editable_install_that_the_side_s_own_path_wins_over_is_no_reason_to_
     refuse_other_code(Place(side, root, python), ["python", "bench.py"])
 
 
+def test_a_side_that_does_less_work_is_refused(root: Path) -> None:
+    with pytest.raises(NotComparable, match="work: 2 images for side B against 4 images; both sides must do the same"):
+        compare(root, asked("defaults", "'--work=2 images'"))
+
+
+def test_a_rate_is_better_the_higher_it_is(slowed: Path) -> None:
+    found = outcome(compare(slowed, asked("HEAD~1", "HEAD", metric="items_per_second")))
+    assert found.verdict == "slower"
+    assert found.metrics[0].ratio == pytest.approx(1 / 1.2)
+
+
+def test_pins_that_are_not_what_is_installed_are_refused_by_the_name_of_the_package(root: Path) -> None:
+    installed = version("pydantic")
+    (root / "constraints.txt").write_text(f"Pydantic=={installed}\nnot-installed==1.0\n")
+    commit(root, "build: pins")
+    assert outcome(compare(root, asked("HEAD", "HEAD"))).verdict == "equivalent"
+    (root / "constraints.txt").write_text("pydantic==1.0\n")
+    with pytest.raises(RequirementsError, match=rf"side A \(worktree\) pins pydantic==1.0, but {re.escape(installed)}"):
+        compare(root, asked("worktree", "worktree"))
+
+
+def test_file_names_and_subjects_that_are_no_utf_8_stop_nothing(slowed: Path) -> None:
+    (Path(os.fsdecode(bytes(slowed) + b"/caf\xe9.txt"))).write_text("x")
+    run_git(slowed, "config", "i18n.commitEncoding", "UTF-8")
+    (slowed / "message").write_bytes(b"caf\xe9 snapshot")
+    run_git(slowed, "add", "--all")
+    run_git(slowed, "commit", "-q", "-F", "message")
+    record = compare(slowed, asked("HEAD~2", "HEAD"))
+    assert record.comparison is not None
+    assert "A caf\\xe9.txt" in record.comparison.files
+    assert sum("snapshot" in change for change in record.comparison.changes) == 1
+
+
+def test_a_worktree_of_the_user_s_whose_disk_is_away_is_not_forgotten(slowed: Path, tmp_path: Path) -> None:
+    run_git(slowed, "worktree", "add", "-q", str(tmp_path / "away"), "HEAD")
+    (tmp_path / "away").rename(tmp_path / "elsewhere")
+    compare(slowed, asked("HEAD~1", "HEAD"))
+    assert str(tmp_path / "away") in run_git(slowed, "worktree", "list")
+
+
+def test_what_killed_comparisons_left_behind_is_removed_by_the_next_one(slowed: Path) -> None:
+    left = slowed / EXPERIMENTS / "20261121T000000Z-comparison-000000"
+    (left / "trees").mkdir(parents=True)
+    run_git(slowed, "worktree", "add", "-q", "--detach", str(left / "trees" / "tree-0"), "HEAD")
+    (left / "cache").mkdir()
+    compare(slowed, asked("HEAD~1", "HEAD"))
+    assert run_git(slowed, "worktree", "list").count("\n") == 1
+    assert [path.name for path in left.iterdir()] == [".lock"]
+
+
+def test_words_of_a_side_enter_the_record_without_private_paths(root: Path, tmp_path: Path) -> None:
+    record = compare(root, asked("defaults", f"--factor=0.9 --cache={tmp_path}/x"))
+    assert str(tmp_path) not in record.model_dump_json()
+
+
+class Fouled(Watch):
+    """Says that every third sample had company."""
+
+    count = 0
+
+    def stop(self) -> Interference:
+        type(self).count += 1
+        clean = super().stop()
+        return replace(clean, tainted="company" if self.count % 3 == 0 else "")
+
+
+def test_tainted_rounds_are_run_again_at_once_so_that_the_good_ones_follow_the_plan(
+    slowed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "Watch", Fouled)
+    monkeypatch.setattr(experiment, "await_quiet", lambda limit, cancel: None)
+    record = compare(slowed, asked("HEAD~1", "HEAD", rounds=12))
+    found, comparison = outcome(record), record.comparison
+    assert comparison is not None
+    # Two rounds of three have one: the replacements run out, and what is left can support nothing.
+    assert (found.verdict, found.recommendation) == ("invalid", "iterate")
+    assert found.tainted > 6
+    bad = {sample.round for sample in comparison.samples if sample.tainted and sample.phase == "measured"}
+    good = [names for number, names in enumerate(comparison.protocol.order) if number not in bad]
+    plan = load_plan(slowed, record.id)
+    assert good == plan.order[: len(good)]
+    assert comparison.protocol.replacement_rounds == len(bad)
+    assert found.pairs == len(good)
+
+
 # --- failures, interruptions, resuming -----------------------------------------------------------------------------
 
 
@@ -334,6 +428,7 @@ def test_a_side_that_fails_is_named_with_the_end_of_its_log(root: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
+        ('print(\'{"seconds": 0, "recall": 1}\')', "seconds is 0"),
         ("print('no json here')", "printed no JSON object"),
         ('print(\'{"seconds": "fast"}\')', "no number 'seconds'"),
         ('print(\'{"seconds": NaN, "recall": 1}\')', "no number 'seconds'"),
@@ -365,10 +460,10 @@ def test_a_failure_in_the_middle_keeps_the_samples_and_the_comparison_goes_on_fr
     with pytest.raises(SampleFailed, match=r"The samples before it \(7\) are kept; go on with --resume"):
         compare(slowed, asked("HEAD~1", "HEAD"), progress=ignite)
     fire.unlink()
-    experiment = only_experiment(slowed)
-    before = read_samples(experiment_folder(slowed, experiment))
+    name = only_experiment(slowed)
+    before = read_samples(experiment_folder(slowed, name))
     assert len(before) == 7
-    record = resume(slowed, experiment)
+    record = resume(slowed, name)
     assert record.comparison is not None
     assert record.comparison.samples[:7] == before
     assert (outcome(record).verdict, outcome(record).pairs) == ("slower", 6)
@@ -386,10 +481,10 @@ def test_a_cancelled_comparison_goes_on_and_a_complete_one_does_not(slowed: Path
 
     with pytest.raises(TrainerCancelled, match="--resume"):
         compare(slowed, asked("HEAD~1", "HEAD"), progress=after_five, cancel=cancel)
-    experiment = only_experiment(slowed)
-    assert outcome(resume(slowed, experiment)).verdict == "slower"
-    with pytest.raises(CompareError, match=f"Comparison {experiment} is complete"):
-        resume(slowed, experiment)
+    name = only_experiment(slowed)
+    assert outcome(resume(slowed, name)).verdict == "slower"
+    with pytest.raises(CompareError, match=f"Comparison {name} is complete"):
+        resume(slowed, name)
 
 
 def test_an_interrupted_comparison_goes_on_only_on_the_machine_it_began_on(slowed: Path) -> None:
@@ -403,6 +498,56 @@ def test_an_interrupted_comparison_goes_on_only_on_the_machine_it_began_on(slowe
     plan_file.write_text(json.dumps(plan))
     with pytest.raises(NotComparable, match=r"machine.cpu_model: 'Abacus 9000' against"):
         resume(slowed, plan["id"])
+
+
+def test_many_interruptions_do_not_use_up_the_rounds_that_taint_may_cost(slowed: Path) -> None:
+    cancel = threading.Event()
+
+    def after_one(done: int, total: int, message: str) -> None:
+        cancel.set()
+
+    with pytest.raises(TrainerCancelled):
+        compare(slowed, asked("HEAD~1", "HEAD"), progress=after_one, cancel=cancel)
+    name = only_experiment(slowed)
+    for _ in range(8):
+        cancel = threading.Event()
+        taken = iter(range(9))
+
+        def in_a_round(done: int, total: int, message: str, taken=taken, cancel=cancel) -> None:  # type: ignore[no-untyped-def]
+            if next(taken) == 2:
+                cancel.set()
+
+        with pytest.raises(TrainerCancelled):
+            resume(slowed, name, progress=in_a_round, cancel=cancel)
+    record = resume(slowed, name)
+    assert (outcome(record).verdict, outcome(record).pairs) == ("slower", 6)
+
+
+def test_an_interrupted_comparison_does_not_go_on_with_other_data_or_other_settings(
+    slowed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data.txt").write_text("one")
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(TrainerCancelled):
+        compare(slowed, asked("HEAD~1", "HEAD", data=str(tmp_path / "data.txt")), cancel=cancel)
+    name = only_experiment(slowed)
+    (tmp_path / "data.txt").write_text("onf")
+    with pytest.raises(NotComparable, match=r"dataset.content_hash: "):
+        resume(slowed, name)
+    (tmp_path / "data.txt").write_text("one")
+    with monkeypatch.context() as changed:
+        changed.setenv("MKL_NUM_THREADS", "7")
+        with pytest.raises(NotComparable, match=r"environment.MKL_NUM_THREADS: 'unset' against '7'"):
+            resume(slowed, name)
+    assert outcome(resume(slowed, name)).verdict == "slower"
+
+
+def test_the_recorded_command_asks_for_the_same_again() -> None:
+    request = asked("HEAD~1", "HEAD", command=["python", "bench.py", "--text=a b"], accuracy=["recall", "hmean"])
+    words = command_line("compare", request)
+    assert shlex.split(words[words.index("--command") + 1]) == ["python", "bench.py", "--text=a b"]
+    assert words[words.index("--accuracy") + 1] == "recall,hmean"
 
 
 def test_a_comparison_that_does_not_exist_names_the_newest(slowed: Path) -> None:
@@ -441,10 +586,10 @@ def test_after_kill_9_the_finished_samples_are_there_nothing_runs_on_and_the_com
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     kept = samples()
-    experiment = only_experiment(slowed)
+    name = only_experiment(slowed)
     until(lambda: not any(str(slowed) in " ".join(_arguments(one)) for one in psutil.process_iter()))
     done = subprocess.run(
-        [*CLI, "--root", str(slowed), "bench", "compare", "--resume", experiment, "--json"],
+        [*CLI, "--root", str(slowed), "bench", "compare", "--resume", name, "--json"],
         capture_output=True,
         text=True,
         check=False,
@@ -452,7 +597,7 @@ def test_after_kill_9_the_finished_samples_are_there_nothing_runs_on_and_the_com
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     record = RecordStore(slowed).load(result["record_id"])
-    assert record.id == experiment
+    assert record.id == name
     assert record.comparison is not None
     assert len(record.comparison.samples) >= kept
     assert outcome(record).verdict == "slower"
@@ -488,10 +633,10 @@ def test_on_a_full_disk_the_finished_samples_are_kept_and_the_comparison_goes_on
 
         with pytest.raises((ExperimentError, SampleFailed), match="kept"):
             compare(slowed, asked("HEAD~1", "HEAD"), progress=fill)
-        experiment = only_experiment(slowed)
-        assert len(read_samples(experiment_folder(slowed, experiment))) == 6
+        name = only_experiment(slowed)
+        assert len(read_samples(experiment_folder(slowed, name))) == 6
         filler.unlink()
-        record = resume(slowed, experiment)
+        record = resume(slowed, name)
         assert outcome(record).verdict == "slower"
     finally:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)

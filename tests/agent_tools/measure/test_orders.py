@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_tools.measure.orders import balanced_orders, random_orders
+from agent_tools.measure.orders import balanced_orders, random_orders, reversed_pairs
 
 SEEDS = st.integers(0, 2**31)
 
@@ -70,3 +71,13 @@ def test_every_arm_of_a_random_order_has_every_place_equally_often() -> None:
     )
     assert len(places) == 9
     assert all(abs(count - 1000) < 130 for count in places.values())
+
+
+@given(st.integers(2, 7), st.integers(1, 10).map(lambda half: 2 * half), st.integers(0, 2**31))
+def test_in_reversed_pairs_no_arm_comes_before_another_more_often(arms: int, rounds: int, seed: int) -> None:
+    names = [f"c{number}" for number in range(arms)]
+    orders = reversed_pairs(names, rounds, seed)
+    assert [sorted(order) for order in orders] == [names] * rounds
+    for a, b in itertools.combinations(names, 2):
+        assert sum(order.index(a) < order.index(b) for order in orders) == rounds // 2
+    assert orders == reversed_pairs(names, rounds, seed)

@@ -105,9 +105,9 @@ def test_a_slower_second_place_and_a_drift_are_told_apart_from_the_sides() -> No
 # --- the order of decision -------------------------------------------------------------------------------------------
 
 
-def test_invalid_comes_before_everything() -> None:
+def test_invalid_comes_before_everything_but_outputs_that_differ_which_no_foreign_work_can_make() -> None:
     samples = tainted(hashed(paired(FASTER, b={"metrics": {"icdar_hmean": 0.1}}), B0="other"), 2)
-    assert judged(samples, gate="outputs").verdict == "invalid"
+    assert judged(samples, gate="outputs").verdict == "incorrect"
     assert judged(samples).verdict == "invalid"
 
 
@@ -252,7 +252,7 @@ def test_the_worst_accuracy_metric_decides() -> None:
 
 def test_a_gain_without_any_accuracy_figure_is_never_kept() -> None:
     outcome = judged(paired(FASTER), accuracy=[])
-    assert (outcome.verdict, outcome.recommendation, outcome.reason) == ("faster", "iterate", REASONS["no accuracy"])
+    assert (outcome.verdict, outcome.recommendation, outcome.reason) == ("faster", "iterate", REASONS["none"])
 
 
 def test_equal_outputs_are_enough_without_an_accuracy_figure() -> None:
@@ -271,11 +271,26 @@ def test_a_differing_output_beside_foreign_work_counts_as_well() -> None:
     assert judged(samples, gate="outputs").verdict == "incorrect"
 
 
-@pytest.mark.parametrize(("hmean", "recommendation"), [(0.8, "keep"), (0.7, "revert")])
-def test_where_an_output_hash_is_missing_the_accuracy_decides(hmean: float, recommendation: str) -> None:
+@pytest.mark.parametrize(("hmean", "recommendation"), [(0.8, "iterate"), (0.7, "revert")])
+def test_where_outputs_have_to_be_equal_a_missing_hash_keeps_nothing(hmean: float, recommendation: str) -> None:
     outcome = judged(hashed(paired(FASTER, b={"metrics": {"icdar_hmean": hmean}}), B4=""), gate="outputs")
     assert (outcome.recommendation, outcome.outputs_equal) == (recommendation, None)
-    assert judged(hashed(paired(FASTER), B4=""), gate="outputs", accuracy=[]).recommendation == "iterate"
+
+
+def test_equal_output_hashes_do_not_hide_a_lost_accuracy() -> None:
+    outcome = judged(hashed(paired(FASTER, b={"metrics": {"icdar_hmean": 0.5}})), gate="outputs")
+    assert (outcome.verdict, outcome.outputs_equal) == ("incorrect", True)
+
+
+def test_with_a_seed_per_round_outputs_are_held_against_those_of_the_same_round() -> None:
+    samples = [
+        sample.model_copy(update={"outputs": f"seed {sample.round}"}) if sample.phase == "measured" else sample
+        for sample in paired(FASTER)
+    ]
+    asked = target(gate="outputs")
+    shared, own = (paired_protocol(len(FASTER), paired_seeds=seeds) for seeds in (False, True))
+    assert judge(samples, asked, shared, look=1).verdict == "incorrect"
+    assert judge(samples, asked, own, look=1).recommendation == "keep"
 
 
 def test_a_missing_hash_does_not_hide_that_others_differ() -> None:

@@ -22,6 +22,7 @@ from agent_tools.records.store import RecordStore
 from agent_tools.workflows.comparing import bench_bisect, bench_check, bench_compare, bench_history, compare_now
 from agent_tools.workflows.documents import docs_check, docs_render
 from agent_tools.workflows.jobs import JobReport, JobStarted, job_resume, job_status
+from agent_tools.workflows.overrides import OverrideError
 from agent_tools.workflows.targets import check_command
 from agent_tools.workspace.root import Root, RootError
 from tests.agent_tools.measure.project import build_project, commit, write_package
@@ -101,6 +102,10 @@ def test_the_job_and_the_command_have_the_same_parameters() -> None:
         "/bin/sh bench.py",
         "python",
         "python -",
+        "python -m agent_tools.cli bench compare a b",
+        "python agent_tools/cli.py",
+        "python -m ocr.cli evaluate",
+        "python /etc/passwd.py",
     ],
 )
 def test_over_the_server_only_scripts_and_modules_of_the_repository_are_run(root: Root, command: str) -> None:
@@ -113,6 +118,25 @@ def test_over_the_server_only_scripts_and_modules_of_the_repository_are_run(root
 @pytest.mark.parametrize("command", ["python bench.py --x=1", "python3 -m pkg", "python -m bench"])
 def test_scripts_and_modules_of_the_repository_may_be_run(root: Root, command: str) -> None:
     check_command(root, command)
+
+
+@pytest.mark.parametrize(
+    "side",
+    ["model._target_=os.system", "--config-dir=/tmp", "hydra.run.dir=/tmp/x", "a=${oc.env:HOME}", "cache_dir=/tmp/x"],
+)
+def test_a_configuration_side_may_set_values_and_nothing_else(root: Root, side: str) -> None:
+    for start in (bench_compare, compare_now):
+        with pytest.raises((OverrideError, RootError)):
+            start(root=root, a="defaults", b=side, data="bench.py")
+
+
+def test_over_the_server_the_first_side_has_to_be_named_and_a_control_is_one(root: Root) -> None:
+    with pytest.raises(TargetError, match="a is missing"):
+        bench_compare(root=root)
+    report = ended(root, bench_compare(root=root, a="HEAD", aa=True, rounds=6, **QUICK).job)
+    record = RecordStore(root.path).load(report.result["record_id"])
+    assert record.comparison is not None
+    assert record.comparison.treatment == "none"
 
 
 def test_over_the_server_data_outside_of_the_root_is_refused(root: Root) -> None:
