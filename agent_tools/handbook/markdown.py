@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,7 +28,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.globals.update(code=code, date=date, heading=heading, sentence=sentence)
+    env.globals.update(code=code, date=date, heading=heading, sentence=sentence, shell=shlex.join)
     return env
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agent_tools.handbook.figures import encode
-from agent_tools.records.schema import Bisection, Comparison, History, HistoryPoint, Outcome, Override, RunRecord
+from agent_tools.records.compared import Bisection, Comparison, History, HistoryPoint, Outcome
+from agent_tools.records.schema import Override, RunRecord
 
 Advice = Literal["keep", "revert", "iterate"]
 

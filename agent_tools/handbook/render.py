@@ -49,7 +49,7 @@ TEMPLATE_VERSIONS = {
 
 History:
 - v1 (2026-11): first form.
-- findings v2 (2026-11): comparisons, bisections, histories, overrides and imported reports.
+- findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """

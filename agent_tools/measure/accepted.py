@@ -16,9 +16,11 @@ from agent_tools.measure.comparison_plan import CompareRequest
 from agent_tools.measure.targets import asked_again
 from agent_tools.measure.verdict import ALIKE
 from agent_tools.measure.worktrees import resolve_commit
+from agent_tools.records.compared import Comparison, History
 from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.frozen import Frozen
 from agent_tools.records.repository import Repository
-from agent_tools.records.schema import Comparison, Frozen, History, RunRecord
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, write_atomically
 
 ACCEPTED = "logs/accepted.json"

@@ -24,11 +24,12 @@ from agent_tools.measure.statistics import MOST_ROUNDS
 from agent_tools.measure.targets import asked_options
 from agent_tools.measure.trainer import Progress, TrainerError
 from agent_tools.measure.worktrees import files_between, first_parents, resolve_commit, take_snapshot
+from agent_tools.records.compared import Bisection, BisectionStep, MetricOutcome, PairedProtocol
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import environment, machine, strip_private
 from agent_tools.records.importers import public_git
 from agent_tools.records.repository import Repository
-from agent_tools.records.schema import Bisection, BisectionStep, MetricOutcome, PairedProtocol, RunRecord
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, new_id
 
 RECORDS_SEARCHED = 500

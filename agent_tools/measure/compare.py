@@ -23,9 +23,11 @@ from agent_tools.measure.comparison_plan import (
     with_words,
 )
 from agent_tools.measure.comparison_record import comparison_record
-from agent_tools.measure.experiment import TREES, Experiment, Plan, State, held, load_plan, read_samples, save_plan
+from agent_tools.measure.experiment import Experiment, State
+from agent_tools.measure.experiment_folder import TREES, Plan, held, load_plan, read_samples, save_plan
 from agent_tools.measure.sides import check_kinds, parse_side, places
-from agent_tools.measure.targets import TargetRunner, make_runner
+from agent_tools.measure.target_runners import make_runner
+from agent_tools.measure.targets import TargetRunner
 from agent_tools.measure.trainer import Progress
 from agent_tools.measure.verdict import DECIDED, judge, look_pairs
 from agent_tools.records.fingerprints import environment, machine

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent_tools.measure.comparability import NotComparable, config_changes
-from agent_tools.measure.experiment import TREES, Experiment, Plan, save_plan
+from agent_tools.measure.experiment import Experiment
+from agent_tools.measure.experiment_folder import TREES, Plan, save_plan
 from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.orders import balanced_orders
 from agent_tools.measure.sides import SideRequest, make_sides
@@ -18,10 +19,11 @@ from agent_tools.measure.statistics import MOST_ROUNDS, PAIRS_FOR_A_VERDICT, rou
 from agent_tools.measure.targets import NO_DATA, Place, TargetRequest, TargetRunner
 from agent_tools.measure.verdict import PAIRS_FOR_TWO_LOOKS, log_ratios, look_alpha
 from agent_tools.measure.worktrees import Snapshot, commits_between, files_between
+from agent_tools.records.compared import PairedProtocol, Side
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import canonical_hash, environment, folder_sha256, machine, strip_private
 from agent_tools.records.importers import public_git
-from agent_tools.records.schema import DatasetFingerprint, GitState, PairedProtocol, Side
+from agent_tools.records.schema import DatasetFingerprint, GitState
 
 ROUNDS = 12
 """Default rounds: the level of the exact test is 4.2% there, and one tainted or heavy pair decides nothing."""
@@ -165,7 +167,7 @@ def make_plan(
     return Plan(
         id=experiment_id,
         kind="comparison",
-        name=request.name or f"{request.a or 'worktree'} against {request.b or 'worktree'}",
+        name=request.name or f"{sides[0].title} against {sides[1].title}",
         command=strip_private(command_line("compare", request), root),
         started=datetime.now(UTC),
         request=request.target,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent_tools.measure.experiment import Experiment, Plan
+from agent_tools.measure.experiment import Experiment
+from agent_tools.measure.experiment_folder import Plan
 from agent_tools.measure.targets import asked_options
 from agent_tools.measure.verdict import DECIDED, judge, look_pairs
+from agent_tools.records.compared import Comparison, Outcome, PairedProtocol, Target
 from agent_tools.records.fingerprints import strip_private
-from agent_tools.records.schema import Comparison, DatasetFingerprint, Outcome, PairedProtocol, RunRecord, Target
+from agent_tools.records.schema import DatasetFingerprint, RunRecord
 from agent_tools.records.store import RecordStore
 
 CONTROLS_SEARCHED = 200

@@ -9,8 +9,9 @@ from pathlib import Path
 from agent_tools.measure.compare import compare
 from agent_tools.measure.comparison_plan import CompareRequest, command_line
 from agent_tools.measure.trainer import Progress
+from agent_tools.records.compared import Comparison, Control, Target
 from agent_tools.records.fingerprints import strip_private
-from agent_tools.records.schema import Comparison, Control, DatasetFingerprint, Target
+from agent_tools.records.schema import DatasetFingerprint
 
 
 @dataclass

@@ -17,17 +17,8 @@ from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.compare import refuse_complete, refuse_other_conditions, refuse_other_machine, said_by
 from agent_tools.measure.comparison_plan import CompareError, CompareRequest, command_line, declared_data, drawn_seed
 from agent_tools.measure.comparison_record import public_record, recorded_target
-from agent_tools.measure.experiment import (
-    TREES,
-    Experiment,
-    Plan,
-    SampleFailed,
-    State,
-    held,
-    load_plan,
-    read_samples,
-    save_plan,
-)
+from agent_tools.measure.experiment import Experiment, SampleFailed, State
+from agent_tools.measure.experiment_folder import TREES, Plan, held, load_plan, read_samples, save_plan
 from agent_tools.measure.orders import reversed_pairs
 from agent_tools.measure.sides import SideRequest, make_sides, places
 from agent_tools.measure.statistics import (
@@ -39,21 +30,15 @@ from agent_tools.measure.statistics import (
     sign_interval,
     signed_rank_p,
 )
-from agent_tools.measure.targets import TargetRunner, make_runner
+from agent_tools.measure.target_runners import make_runner
+from agent_tools.measure.targets import TargetRunner
 from agent_tools.measure.trainer import Progress
 from agent_tools.measure.verdict import ALIKE, log_ratio_of
 from agent_tools.measure.worktrees import commit_times, first_parents
+from agent_tools.records.compared import History, HistoryPoint, Measurement, PairedProtocol, Target
 from agent_tools.records.fingerprints import canonical_hash, environment, machine, strip_private
 from agent_tools.records.importers import public_git
-from agent_tools.records.schema import (
-    DatasetFingerprint,
-    History,
-    HistoryPoint,
-    Measurement,
-    PairedProtocol,
-    RunRecord,
-    Target,
-)
+from agent_tools.records.schema import DatasetFingerprint, RunRecord
 from agent_tools.records.store import RecordStore, new_id
 
 MOST_COMMITS = 20

@@ -10,8 +10,9 @@ from agent_tools.measure.comparability import NotComparable, config_changes, ref
 from agent_tools.measure.ladder_summaries import warm_seconds
 from agent_tools.measure.statistics import median
 from agent_tools.measure.verdict import judge
+from agent_tools.records.compared import Comparison, Measurement, PairedProtocol, Side, Target
 from agent_tools.records.fingerprints import strip_private
-from agent_tools.records.schema import Comparison, Measurement, PairedProtocol, RunRecord, Side, Target
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, new_id
 
 SIDE = "B"

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from agent_tools.measure.command_target import command_environment, is_python
 from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.environments import interpreter_for, refuse_other_packages, requirements_hash
-from agent_tools.measure.targets import Place, command_environment, is_python, split_words
+from agent_tools.measure.targets import Place, split_words
 from agent_tools.measure.worktrees import WORKTREE, Snapshot, checked_out, take_snapshot
+from agent_tools.records.compared import Side
 from agent_tools.records.fingerprints import strip_private
-from agent_tools.records.schema import Side
 from agent_tools.records.store import ID_PATTERN
 
 DEFAULTS = "defaults"
@@ -122,7 +123,7 @@ def make_sides(
     sides = [
         Side(
             name=name,
-            title=strip_private(request.text, root),
+            title=strip_private(snapshot.title if request.kind == "revision" else request.text, root),
             commit=snapshot.base,
             tree=snapshot.tree,
             dirty=snapshot.dirty,

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from agent_tools.measure.orders import balanced_orders
-from agent_tools.measure.verdict import judge
-from agent_tools.records.schema import Measurement, Outcome, PairedProtocol, SimulationRow, Target
+from agent_tools.measure.verdict import DECIDED, judge
+from agent_tools.records.compared import Measurement, Outcome, PairedProtocol, SimulationRow, Target
 
 ALPHA = 0.05
 EQUIVALENCE = 0.02
@@ -84,7 +84,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 TARGET = Target(name="simulated", command=[], primary="seconds", accuracy=[], gate="outputs", margin=0.0)
 
 
-def simulate(scenario: Scenario, rounds: int, experiments: int, seed: int) -> SimulationRow:
+def simulate(scenario: Scenario, rounds: int, experiments: int, seed: int, looks: int = 1) -> SimulationRow:
     """Return the error rates of the judge in one kind of noise.
 
     Per experiment: identical sides (faster or slower is a false positive), then, on fresh noise, a slowdown of twice
@@ -95,15 +95,17 @@ def simulate(scenario: Scenario, rounds: int, experiments: int, seed: int) -> Si
         rounds: of each comparison.
         experiments: how many.
         seed: of everything random.
+        looks: 2 also judges half way, as a comparison with two looks does.
     """
     generator = np.random.default_rng((seed, *scenario.name.encode()))
     wrong = found = 0
     stated = []
     for _ in range(experiments):
-        null = _experiment(generator, scenario, rounds, 0.0)
+        null = _experiment(generator, scenario, rounds, looks, 0.0)
         wrong += null.verdict in ("faster", "slower")
         stated.append(null.smallest_effect)
-        found += _experiment(generator, scenario, rounds, math.log1p(2 * null.smallest_effect)).verdict == "slower"
+        slowdown = math.log1p(2 * null.smallest_effect)
+        found += _experiment(generator, scenario, rounds, looks, slowdown).verdict == "slower"
     low, high = binomial_interval(wrong, experiments)
     power_low, power_high = binomial_interval(found, experiments)
     return SimulationRow(
@@ -123,11 +125,15 @@ def simulate(scenario: Scenario, rounds: int, experiments: int, seed: int) -> Si
     )
 
 
-def _experiment(generator: np.random.Generator, scenario: Scenario, rounds: int, slowdown: float) -> Outcome:
+def _experiment(
+    generator: np.random.Generator, scenario: Scenario, rounds: int, looks: int, slowdown: float
+) -> Outcome:
     orders = balanced_orders(("A", "B"), rounds, int(generator.integers(2**31)))
     logs = scenario.noise(generator, 2 * rounds)
     logs[1::2] += math.log1p(scenario.place)
-    return judge(_samples(orders, logs, slowdown), TARGET, _protocol(orders), look=1)
+    samples, protocol = _samples(orders, logs, slowdown), _protocol(orders, looks)
+    first = judge(samples, TARGET, protocol, look=1)
+    return first if looks == 1 or first.verdict in DECIDED else judge(samples, TARGET, protocol, look=2)
 
 
 def _samples(orders: Sequence[Sequence[str]], logs: np.ndarray, slowdown: float) -> list[Measurement]:
@@ -151,10 +157,10 @@ def _samples(orders: Sequence[Sequence[str]], logs: np.ndarray, slowdown: float)
     ]
 
 
-def _protocol(orders: list[list[str]]) -> PairedProtocol:
+def _protocol(orders: list[list[str]], looks: int) -> PairedProtocol:
     return PairedProtocol(
         rounds=len(orders),
-        looks=1,
+        looks=looks,
         alpha=ALPHA,
         equivalence=EQUIVALENCE,
         order_seed=0,

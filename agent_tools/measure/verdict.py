@@ -29,7 +29,7 @@ from agent_tools.measure.statistics import (
     smallest_effect,
     spread_bound,
 )
-from agent_tools.records.schema import (
+from agent_tools.records.compared import (
     AccuracyOutcome,
     AccuracyParity,
     Measurement,

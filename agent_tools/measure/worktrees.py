@@ -17,8 +17,8 @@ from pathlib import Path
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import FingerprintError
+from agent_tools.records.frozen import Frozen
 from agent_tools.records.repository import Repository, printable
-from agent_tools.records.schema import Frozen
 
 WORKTREE = "worktree"
 """The word for the tree as it is, uncommitted changes included."""
@@ -58,7 +58,8 @@ def take_snapshot(root: Path, revision: str) -> Snapshot:
     if revision in ("", ".", WORKTREE):
         return _of_worktree(repository)
     commit = resolve_commit(repository, revision)
-    return Snapshot(title=revision, commit=commit, base=commit, tree=_tree_of(repository, commit), dirty=False)
+    title = commit[:9] if revision == commit else revision
+    return Snapshot(title=title, commit=commit, base=commit, tree=_tree_of(repository, commit), dirty=False)
 
 
 def resolve_commit(repository: Repository, revision: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from agent_tools.records.schema import EpochFigures, Measurement, RunRecord, Sample, Series
+from agent_tools.records.compared import Measurement
+from agent_tools.records.schema import EpochFigures, RunRecord, Sample, Series
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from agent_tools.measure.sides import parse_side
 from agent_tools.measure.simulation import SCENARIOS, simulate
 from agent_tools.measure.trainer import Progress
 from agent_tools.measure.worktrees import WORKTREE
+from agent_tools.records.compared import Simulation
 from agent_tools.records.fingerprints import environment, machine
 from agent_tools.records.importers import public_git
-from agent_tools.records.schema import RunRecord, Simulation
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, new_id
 from agent_tools.results import Positional
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, described, measured

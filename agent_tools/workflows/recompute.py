@@ -11,8 +11,9 @@ from agent_tools.handbook.render import load_record
 from agent_tools.measure.history import history_points
 from agent_tools.measure.ladder_summaries import summaries
 from agent_tools.measure.verdict import judge
+from agent_tools.records.compared import Comparison, History
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.schema import Benchmark, Comparison, History, RunRecord
+from agent_tools.records.schema import Benchmark, RunRecord
 
 NOT_FROM_SAMPLES = frozenset({"control", "control_low", "control_high"})
 """Fields of an outcome that come from another record."""

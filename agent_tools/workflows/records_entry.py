@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from agent_tools.records.compared import Recommendation
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import strip_private
 from agent_tools.records.foreign_reports import read_report
-from agent_tools.records.schema import Override, Recommendation, RecordKind, Reported, RunRecord
+from agent_tools.records.schema import Override, RecordKind, Reported, RunRecord
 from agent_tools.records.store import RecordStore, new_id
 from agent_tools.results import ToolResult
 from agent_tools.workflows.records_text import headline

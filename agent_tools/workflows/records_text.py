@@ -6,17 +6,8 @@ from collections.abc import Iterator
 
 from agent_tools.handbook.findings import best_epoch
 from agent_tools.measure import profile
-from agent_tools.records.schema import (
-    Benchmark,
-    Bisection,
-    Comparison,
-    EpochFigures,
-    History,
-    Imported,
-    MetricOutcome,
-    RunRecord,
-    Simulation,
-)
+from agent_tools.records.compared import Bisection, Comparison, History, MetricOutcome, Simulation
+from agent_tools.records.schema import Benchmark, EpochFigures, Imported, RunRecord
 from agent_tools.workspace.untrusted import shown
 
 COMMIT = 12

@@ -19,7 +19,8 @@ from agent_tools.handbook.plots.canvas import (
     plain,
     write_titles,
 )
-from agent_tools.records.schema import Comparison, Measurement, RunRecord, Target
+from agent_tools.records.compared import Comparison, Measurement, Target
+from agent_tools.records.schema import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

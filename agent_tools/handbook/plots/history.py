@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from agent_tools.handbook.paired import LOST_GROUND
 from agent_tools.handbook.plots.canvas import BASELINE, INK, KEPT, MUTED, WORSE, add_panel, draw, plain, write_titles
-from agent_tools.records.schema import History, HistoryPoint, RunRecord
+from agent_tools.records.compared import History, HistoryPoint
+from agent_tools.records.schema import RunRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

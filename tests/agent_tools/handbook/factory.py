@@ -6,38 +6,40 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent_tools.records.schema import (
+from agent_tools.records.compared import (
     AccuracyOutcome,
-    Arm,
-    Benchmark,
     Bisection,
     BisectionStep,
-    CacheCounts,
     Comparison,
+    History,
+    HistoryPoint,
+    Measurement,
+    MetricOutcome,
+    Outcome,
+    PairedProtocol,
+    Side,
+    Simulation,
+    SimulationRow,
+    Target,
+)
+from agent_tools.records.schema import (
+    Arm,
+    Benchmark,
+    CacheCounts,
     DatasetFingerprint,
     EpochFigures,
     FeatureRow,
     GitState,
-    History,
-    HistoryPoint,
     Imported,
     Machine,
-    Measurement,
-    MetricOutcome,
-    Outcome,
     Override,
-    PairedProtocol,
     Protocol,
     Reported,
     RunFile,
     RunRecord,
     Sample,
     Series,
-    Side,
-    Simulation,
-    SimulationRow,
     Summary,
-    Target,
 )
 from agent_tools.records.stages import stage_seconds
 

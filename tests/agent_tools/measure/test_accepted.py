@@ -11,7 +11,8 @@ import pytest
 from agent_tools.measure.accepted import ACCEPTED, AcceptError, accept, check_request, load_accepted
 from agent_tools.measure.targets import TargetError, asked_again
 from agent_tools.measure.worktrees import RevisionError
-from agent_tools.records.schema import RunRecord, Side
+from agent_tools.records.compared import Side
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.conftest import Git
 from tests.agent_tools.handbook import factory

@@ -8,7 +8,8 @@ import pytest
 
 from agent_tools.measure.bisect import BisectError, bisect
 from agent_tools.measure.worktrees import RevisionError
-from agent_tools.records.schema import Bisection, RunRecord
+from agent_tools.records.compared import Bisection
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.measure.project import asked, build_project, commit, write_package
 

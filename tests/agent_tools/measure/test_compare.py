@@ -24,10 +24,10 @@ from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.compare import compare, resume
 from agent_tools.measure.comparison_plan import CompareError, command_line
 from agent_tools.measure.environments import RequirementsError
-from agent_tools.measure.experiment import (
+from agent_tools.measure.experiment import SampleFailed
+from agent_tools.measure.experiment_folder import (
     EXPERIMENTS,
     ExperimentError,
-    SampleFailed,
     experiment_folder,
     held,
     load_plan,
@@ -39,7 +39,8 @@ from agent_tools.measure.targets import Place, TargetError
 from agent_tools.measure.trainer import TrainerCancelled
 from agent_tools.measure.verdict import judge
 from agent_tools.measure.worktrees import RevisionError
-from agent_tools.records.schema import RunRecord, Side
+from agent_tools.records.compared import Side
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.measure.project import asked, build_project, commit, write_package

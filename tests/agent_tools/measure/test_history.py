@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from agent_tools.measure.comparison_plan import CompareError
-from agent_tools.measure.experiment import EXPERIMENTS
+from agent_tools.measure.experiment_folder import EXPERIMENTS
 from agent_tools.measure.history import measure_history, resume_history
 from agent_tools.measure.trainer import TrainerCancelled
-from agent_tools.records.schema import History, RunRecord
+from agent_tools.records.compared import History
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.measure.project import asked, build_project, commit, write_package
 

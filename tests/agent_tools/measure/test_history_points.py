@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_tools.measure.history import history_points
-from agent_tools.records.schema import HistoryPoint, Measurement
+from agent_tools.records.compared import HistoryPoint, Measurement
 from tests.agent_tools.records.build import START, measurement, paired_protocol, target
 
 ROUNDS = 10

@@ -14,7 +14,7 @@ from agent_tools.measure import simulation, verdict
 from agent_tools.measure.comparison_plan import ROUNDS
 from agent_tools.measure.simulation import ALPHA, SCENARIOS, Scenario, binomial_interval, simulate
 from agent_tools.measure.statistics import RatioEstimate
-from agent_tools.records.schema import SimulationRow
+from agent_tools.records.compared import SimulationRow
 
 POWER = 0.95
 SIGNIFICANT = 0.01
@@ -127,3 +127,11 @@ def test_the_binomial_interval_equals_scipys_exact_one(hits: int, trials: int, c
     hits = min(hits, trials)
     exact = binomtest(hits, trials).proportion_ci(confidence, method="exact")
     assert binomial_interval(hits, trials, confidence) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+# --- two looks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["quiet", "heavy tails", "all at once"])
+def test_two_looks_at_half_of_the_error_rate_keep_to_it_together(name: str) -> None:
+    assert failings(simulate(BY_NAME[name], 24, 250, seed=20261125, looks=2)) == []

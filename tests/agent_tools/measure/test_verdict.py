@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agent_tools.measure.statistics import StatisticsError
 from agent_tools.measure.verdict import REASONS, judge, log_ratios, look_alpha, look_pairs, measured_pairs
-from agent_tools.records.schema import Measurement, Outcome
+from agent_tools.records.compared import Measurement, Outcome
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.records.build import comparison, measurement, paired, paired_protocol, record, target
 

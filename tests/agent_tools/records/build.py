@@ -7,23 +7,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent_tools.records.schema import (
+from agent_tools.records.compared import (
     AccuracyOutcome,
-    Arm,
     Comparison,
-    DatasetFingerprint,
-    EpochFigures,
-    FeatureRow,
     Measurement,
     MetricOutcome,
     Outcome,
     PairedProtocol,
-    RunFile,
-    RunRecord,
-    Sample,
     Side,
     Target,
 )
+from agent_tools.records.schema import Arm, DatasetFingerprint, EpochFigures, FeatureRow, RunFile, RunRecord, Sample
 from agent_tools.records.store import new_id
 
 START = datetime(2026, 11, 21, 20, 6, 22, tzinfo=UTC)

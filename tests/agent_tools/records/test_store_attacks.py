@@ -104,7 +104,7 @@ def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
 SAME_ID = """
 import sys
 from pathlib import Path
-from agent_tools.records.schema import RunRecord
+from agent_tools.records.schema import (RunRecord)
 from agent_tools.records.store import RecordError, RecordStore
 RecordStore._files_of = lambda *_: iter(())
 record = RunRecord.model_validate_json(Path(sys.argv[2]).read_text()).model_copy(update={"title": sys.argv[3] * 50_000})

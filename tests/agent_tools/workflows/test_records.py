@@ -16,20 +16,9 @@ from typer.testing import CliRunner
 
 from agent_tools.catalog import find
 from agent_tools.cli import build_app
+from agent_tools.records.compared import Bisection, BisectionStep, History, HistoryPoint, Simulation, SimulationRow
 from agent_tools.records.foreign_reports import ReportError
-from agent_tools.records.schema import (
-    Bisection,
-    BisectionStep,
-    History,
-    HistoryPoint,
-    Imported,
-    Override,
-    RecordKind,
-    Reported,
-    Series,
-    Simulation,
-    SimulationRow,
-)
+from agent_tools.records.schema import Imported, Override, RecordKind, Reported, Series
 from agent_tools.records.store import RecordError, RecordNotFound, RecordStore
 from agent_tools.workflows import records_export
 from agent_tools.workflows.records import record_list, record_show
