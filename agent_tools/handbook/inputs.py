@@ -7,6 +7,9 @@ from pathlib import Path
 
 from agent_tools.handbook.blocks import DocumentError, Header, files_digest
 
+ACCEPTED = "accepted.json"
+"""Beside the sessions under `logs/`: which record was accepted, itself no record."""
+
 HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}, "judge": {"simulations"}}
 """Per kind of document, what its header names: paths relative to the document's folder."""
 
@@ -14,7 +17,8 @@ HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}, 
 def record_files(folder: Path) -> list[Path]:
     """Record files in a folder of records (`ID.json`) or of sessions (`*/records/ID.json`), sorted by id."""
     found = {*folder.glob("*.json"), *folder.glob("*/records/*.json")}
-    return sorted((path for path in found if not path.name.startswith(".")), key=lambda path: (path.name, path))
+    kept = (path for path in found if not path.name.startswith(".") and path.name != ACCEPTED)
+    return sorted(kept, key=lambda path: (path.name, path))
 
 
 def newest_simulation(folder: Path) -> Path | None:

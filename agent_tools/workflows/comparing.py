@@ -30,7 +30,16 @@ from agent_tools.records.store import RecordStore, new_id
 from agent_tools.results import Positional
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, described, measured
 from agent_tools.workflows.jobs import JobStarted
-from agent_tools.workflows.measuring import Checkpoint, Data, Images, LadderName, Size, start_ladder
+from agent_tools.workflows.measuring import (
+    SYNTHETIC,
+    Checkpoint,
+    Data,
+    Images,
+    LadderName,
+    Size,
+    start_ladder,
+    synthetic_receipts,
+)
 from agent_tools.workflows.overrides import Overrides
 from agent_tools.workflows.targets import (
     FOREIGN,
@@ -157,6 +166,8 @@ def bench_check(
             passed=True,
         )
     check_session(root, session)
+    if accepted.load_accepted(root.path).options.get("data") == SYNTHETIC:
+        synthetic_receipts(root)
     request = accepted.check_request(root.path, revision, rounds, seed, foreign_limit, session)
     record = compare(root.path, request, progress=progress, cancel=cancel, resume_with=resume_with)
     assert record.comparison is not None  # noqa: S101 - compare always leaves one

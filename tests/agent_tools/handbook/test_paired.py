@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent_tools.handbook import render
 from agent_tools.handbook.blocks import DocumentError, parse_document
 from agent_tools.handbook.check import check_documents
+from agent_tools.handbook.findings import recommend
 from agent_tools.handbook.paired import parity_label
 from agent_tools.records.schema import RunRecord
 from tests.agent_tools.handbook import factory
@@ -315,3 +316,18 @@ def test_without_comparisons_and_overrides_the_state_page_does_not_speak_of_them
     page = (tmp_path / render.STATE_PATH).read_text()
     assert "| comparison |" not in page
     assert "Overridden" not in page
+
+
+@pytest.mark.parametrize(
+    ("gate", "advice", "why"),
+    [
+        ("pass", "keep", "no commit was seen to lose"),
+        ("open", "iterate", "none within the margins is excluded"),
+        ("fail", "iterate", "all together lost speed or accuracy"),
+    ],
+)
+def test_a_history_without_change_points_is_kept_only_where_its_newest_commit_passes_the_gate(gate, advice, why):
+    history = factory.history().history
+    points = [point.model_copy(update={"change": "", "failed": "", "gate": gate}) for point in history.points]
+    found = recommend(factory.history(points=points))
+    assert (found.advice, why in found.reason) == (advice, True)

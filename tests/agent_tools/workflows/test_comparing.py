@@ -172,9 +172,11 @@ def test_two_records_are_put_beside_each_other_without_a_verdict(root: Root) -> 
 def test_a_check_fails_a_slower_head_and_passes_an_equal_one(root: Root) -> None:
     accepted = compare_now(root=root, a="HEAD~1", b="HEAD~1", rounds=8, **QUICK)
     assert bench_check(root, accept=accepted.record_id).documents == [ACCEPTED]
-    slower = bench_check(root, rounds=8, foreign_limit=1.0)
+    slower = bench_check(root, rounds=8, foreign_limit=1.0, session="check")
     assert slower.is_failure()
     assert slower.headline.startswith("slower")
+    assert slower.documents
+    assert docs_check(root).ok
     write_package(root.path, seconds=1.0, extra="# equal")
     commit(root.path, "fix: as fast as before")
     assert not bench_check(root, rounds=8, foreign_limit=1.0).is_failure()
