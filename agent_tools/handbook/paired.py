@@ -99,10 +99,11 @@ def _after_history(history: History) -> Recommendation:
         return Recommendation("iterate", "fewer than two commits could be measured; nothing can be compared")
     if any(point.change in LOST_GROUND for point in history.points if not point.failed):
         return Recommendation("iterate", "a commit lost speed or accuracy; revert it, or say why it is worth that")
-    if history.points[-1].gate == "fail":
+    newest = [point for point in history.points if not point.failed][-1]
+    if newest.gate == "fail":
         return Recommendation("iterate", "no single step is a change point, but all together lost speed or accuracy")
-    if history.points[-1].gate == "open":
-        return Recommendation("iterate", "no loss was seen, and none within the margins is excluded; measure more rounds")
+    if newest.gate == "open":
+        return Recommendation("iterate", "no loss was seen, but one beyond the margins is not excluded; add rounds")
     return Recommendation("keep", "no commit was seen to lose speed or accuracy")
 
 

@@ -322,7 +322,7 @@ def test_without_comparisons_and_overrides_the_state_page_does_not_speak_of_them
     ("gate", "advice", "why"),
     [
         ("pass", "keep", "no commit was seen to lose"),
-        ("open", "iterate", "none within the margins is excluded"),
+        ("open", "iterate", "one beyond the margins is not excluded"),
         ("fail", "iterate", "all together lost speed or accuracy"),
     ],
 )
