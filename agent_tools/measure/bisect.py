@@ -16,13 +16,13 @@ from typing import Literal
 
 from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.comparability import NotComparable
-from agent_tools.measure.compare import compare, said_by
+from agent_tools.measure.compare import compare
 from agent_tools.measure.comparison_plan import CompareRequest, command_line
 from agent_tools.measure.environments import RequirementsError
 from agent_tools.measure.experiment import SampleFailed
 from agent_tools.measure.statistics import MOST_ROUNDS
 from agent_tools.measure.targets import asked_options
-from agent_tools.measure.trainer import Progress, TrainerError
+from agent_tools.measure.trainer import Progress, TrainerError, said_by, silent
 from agent_tools.measure.worktrees import files_between, first_parents, resolve_commit, take_snapshot
 from agent_tools.records.compared import Bisection, BisectionStep, MetricOutcome, PairedProtocol
 from agent_tools.records.errors import WorkbenchError
@@ -84,13 +84,14 @@ def bisect(
         BisectError: the bad commit is neither slower nor less accurate than the good one.
         RevisionError: the two are not on one line of history.
     """
-    root, say = Path(root).resolve(), progress or _silent
+    root, say = Path(root).resolve(), progress or silent
     commits = first_parents(root, request.a, request.b)
     started, command = datetime.now(UTC), strip_private(command_line("bisect", request), root)
     repository = Repository.open(root)
     good, bad = resolve_commit(repository, request.a), resolve_commit(repository, request.b)
     again = replace(request, a=good, b=bad)
-    (resume_with or _forget)(command_line("bisect", again)[1:])
+    if resume_with is not None:
+        resume_with(command_line("bisect", again)[1:])
     with measuring(f"bisect {request.a}..{request.b}", said_by(say), cancel):
         search = _begin(root, request, commits, say, cancel)
         while (middle := _middle(search)) is not None:
@@ -288,11 +289,3 @@ def _record(search: _Search, started: datetime, command: list[str], confirmed: s
             confirmed=confirmed,
         ),
     )
-
-
-def _silent(done: int, total: int, message: str) -> None:
-    """Report to nobody."""
-
-
-def _forget(words: list[str]) -> None:
-    """Nobody asked how to go on."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.schema import DatasetFingerprint, RunRecord
+from agent_tools.records.schema import DatasetFingerprint, Machine, RunRecord
 
 SHOWN = 5
 """Differences that a refusal names; more are counted."""
@@ -78,9 +78,9 @@ def refuse_unlike_records(a: RunRecord, b: RunRecord, treatment: Iterable[str]) 
     refuse_other_data(_dataset(a), _dataset(b), f"record {b.id}")
     declared = tuple(treatment)
     found = [
-        *_field_differences("machine", _machine_fields(a), _machine_fields(b)),
+        *field_differences("machine", _machine_fields(a), _machine_fields(b)),
         *_work_differences(_work_fields(a), _work_fields(b)),
-        *_field_differences("environment", _environment_fields(a), _environment_fields(b)),
+        *field_differences("environment", _environment_fields(a), _environment_fields(b)),
         *(
             f"config.{key}: {old!r} against {new!r}"
             for key, (old, new) in _differing(a.config, b.config).items()
@@ -99,7 +99,8 @@ def _is_declared(key: str, declared: tuple[str, ...]) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in declared)
 
 
-def _field_differences(group: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+def field_differences(group: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return `GROUP.FIELD: one against the other` for every field that differs, sorted."""
     return [f"{group}.{key}: {old!r} against {new!r}" for key, (old, new) in _differing(a, b).items()]
 
 
@@ -109,10 +110,15 @@ def _dataset(record: RunRecord) -> DatasetFingerprint:
     return record.dataset
 
 
+def machine_fields(machine: Machine) -> dict[str, Any]:
+    """Return the stable fields of a machine, those that its key hashes."""
+    return machine.model_dump(exclude={"key", "observations"})
+
+
 def _machine_fields(record: RunRecord) -> dict[str, Any]:
     if record.machine is None:
         raise NotComparable(f"machine: record {record.id} names no machine; compare records of runs that name theirs.")
-    return record.machine.model_dump(exclude={"key", "observations"})
+    return machine_fields(record.machine)
 
 
 def _work_fields(record: RunRecord) -> dict[str, Any]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from agent_tools.measure.comparability import NotComparable, config_changes
 from agent_tools.measure.experiment import Experiment
-from agent_tools.measure.experiment_folder import TREES, Plan, save_plan
+from agent_tools.measure.experiment_folder import TREES, VERBS, Plan, save_plan
 from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.orders import balanced_orders
 from agent_tools.measure.sides import SideRequest, make_sides
@@ -164,39 +165,63 @@ def make_plan(
     control = requests[0] == requests[1] or (requests[0].kind == "revision" and sides[0].tree == sides[1].tree)
     revisions = requests[0].kind == "revision" and not control
     treatment = "none" if control else "revisions" if revisions else "configurations"
-    return Plan(
-        id=experiment_id,
+    return experiment_plan(
+        root,
+        experiment_id,
+        request,
+        runner,
         kind="comparison",
         name=request.name or f"{sides[0].title} against {sides[1].title}",
-        command=strip_private(command_line("compare", request), root),
-        started=datetime.now(UTC),
-        request=request.target,
         sides=sides,
         snapshots=snapshots,
         words=[one.words for one in requests],
+        seed=seed,
+        order=_orders(["A", "B"], request.rounds, request.looks, seed),
+        treatment=treatment,
+        changes=_revision_changes(root, snapshots, sides) if revisions else [],
+        files=strip_private(files_between(root, snapshots[0].commit, snapshots[1].commit), root) if revisions else [],
+        git=_measured_tree(root, sides[1], requests[1]),
+    )
+
+
+def experiment_plan(
+    root: Path,
+    experiment_id: str,
+    request: CompareRequest,
+    runner: TargetRunner,
+    *,
+    kind: Literal["comparison", "history"],
+    order: list[list[str]],
+    seed: int,
+    **own: Any,
+) -> Plan:
+    """Return the plan of an experiment: what every kind has from its request, and what is its own."""
+    return Plan(
+        id=experiment_id,
+        kind=kind,
+        command=strip_private(command_line(VERBS[kind], request), root),
+        started=datetime.now(UTC),
+        request=request.target,
         protocol=PairedProtocol(
             rounds=request.rounds,
             looks=request.looks,
             alpha=request.alpha,
             equivalence=request.equivalence,
             order_seed=seed,
-            order=_orders(["A", "B"], request.rounds, request.looks, seed),
+            order=order,
             warmup_samples=1,
             planned_effect=request.effect,
             foreign_limit=request.foreign_limit,
             paired_seeds=runner.paired_seeds,
         ),
-        treatment=treatment,
-        changes=_revision_changes(root, snapshots, sides) if revisions else [],
-        files=strip_private(files_between(root, snapshots[0].commit, snapshots[1].commit), root) if revisions else [],
         seed=seed,
         replacements=_replacements(request.rounds),
         data=declared_data(request.target),
-        git=_measured_tree(root, sides[1], requests[1]),
         machine=machine(),
         environment=environment(),
         session=request.session,
         checkpoint_sha256=runner.target.checkpoint_sha256,
+        **own,
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from agent_tools.measure.experiment import Experiment
 from agent_tools.measure.experiment_folder import Plan
 from agent_tools.measure.targets import asked_options
-from agent_tools.measure.verdict import DECIDED, judge, look_pairs
-from agent_tools.records.compared import Comparison, Outcome, PairedProtocol, Target
+from agent_tools.measure.verdict import settled_outcome
+from agent_tools.records.compared import Comparison, PairedProtocol, Target
 from agent_tools.records.fingerprints import strip_private
-from agent_tools.records.schema import DatasetFingerprint, RunRecord
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 
 CONTROLS_SEARCHED = 200
@@ -20,63 +21,63 @@ CONTROLS_SEARCHED = 200
 def comparison_record(root: Path, experiment: Experiment) -> RunRecord:
     """Make the record of an experiment that has all its samples."""
     plan, state, target = experiment.plan, experiment.state, experiment.runner.target
-    protocol = plan.protocol.model_copy(
-        update={
-            "order": experiment.order(),
-            "replacement_rounds": len(state.rounds()) - len(experiment.good_rounds()),
-        }
-    )
-    outcome = _outcome(plan, experiment, protocol)
+    protocol = measured_protocol(experiment)
+    outcome = settled_outcome(state.samples, target, protocol, is_control=plan.treatment == "none")
     control = newest_control(root, plan, experiment)
     b = plan.sides[1]
-    record = RunRecord(
-        id=plan.id,
+    comparison = Comparison(
+        name=plan.name,
+        treatment=plan.treatment,
+        changes=plan.changes,
+        files=plan.files,
+        target=recorded_target(root, experiment),
+        arms=plan.sides,
+        protocol=protocol,
+        samples=state.samples,
+        outcome=outcome.model_copy(update=control),
+    )
+    return experiment_record(
+        root,
+        experiment,
         kind="comparison",
         title=f"{plan.sides[0].title} against {b.title}, {target.name}",
-        started=plan.started,
-        ended=datetime.now(UTC),
-        command=plan.command,
-        git=plan.git,
-        machine=plan.machine,
-        environment=plan.environment | strip_private(_answered(experiment), root),
+        environment=plan.environment | _answered(experiment),
         config=b.config,
         config_hash=b.config_hash,
-        overrides=strip_private(plan.request.overrides, root),
-        dataset=state.dataset and DatasetFingerprint.model_validate(strip_private(state.dataset.model_dump(), root)),
-        comparison=Comparison(
-            name=plan.name,
-            treatment=plan.treatment,
-            changes=plan.changes,
-            files=plan.files,
-            target=recorded_target(root, plan, experiment),
-            arms=plan.sides,
-            protocol=protocol,
-            samples=state.samples,
-            outcome=outcome.model_copy(update=control),
-        ),
+        comparison=comparison,
     )
-    return public_record(record, root)
 
 
-def public_record(record: RunRecord, root: Path) -> RunRecord:
-    """Return a record without absolute paths, user or host names anywhere in it."""
+def experiment_record(root: Path, experiment: Experiment, **own: Any) -> RunRecord:
+    """Return the record of an experiment: what every kind has from its plan, and what is its own; nothing private."""
+    plan = experiment.plan
+    shared = {
+        "id": plan.id,
+        "started": plan.started,
+        "ended": datetime.now(UTC),
+        "command": plan.command,
+        "git": plan.git,
+        "machine": plan.machine,
+        "environment": plan.environment,
+        "overrides": plan.request.overrides,
+        "dataset": experiment.state.dataset,
+    }
+    record = RunRecord(**(shared | own))
     return RunRecord.model_validate(strip_private(record.model_dump(mode="json"), root))
 
 
-def recorded_target(root: Path, plan: Plan, experiment: Experiment) -> Target:
+def measured_protocol(experiment: Experiment) -> PairedProtocol:
+    """Return the protocol with the order that really ran and the rounds that did not count."""
+    rounds, good = experiment.state.rounds(), experiment.good_rounds()
+    changed = {"order": experiment.order(), "replacement_rounds": len(rounds) - len(good)}
+    return experiment.plan.protocol.model_copy(update=changed)
+
+
+def recorded_target(root: Path, experiment: Experiment) -> Target:
     """Return the target as a record keeps it: without private text, and with the options that run it again."""
     target = experiment.runner.target
     command = strip_private(target.command, root)
-    return target.model_copy(update={"command": command, "options": asked_options(plan.request, root)})
-
-
-def _outcome(plan: Plan, experiment: Experiment, protocol: PairedProtocol) -> Outcome:
-    samples, target, control = experiment.state.samples, experiment.runner.target, plan.treatment == "none"
-    if protocol.looks == 2:
-        first = judge(samples, target, protocol, look=1, is_control=control)
-        if first.pairs >= look_pairs(protocol, 1) and first.verdict in DECIDED:
-            return first
-    return judge(samples, target, protocol, look=protocol.looks, is_control=control)
+    return target.model_copy(update={"command": command, "options": asked_options(experiment.plan.request, root)})
 
 
 def _answered(experiment: Experiment) -> dict[str, str]:

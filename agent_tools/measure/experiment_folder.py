@@ -29,6 +29,9 @@ EXPERIMENTS = "outputs/experiments"
 PLAN, SAMPLES, LOCK = "plan.json", "samples.jsonl", ".lock"
 TREES = "trees"
 
+VERBS: dict[str, str] = {"comparison": "compare", "history": "history"}
+"""Kind of an experiment -> the command that starts it and goes on with it."""
+
 
 class ExperimentError(WorkbenchError):
     """An experiment that cannot start, go on, or be found."""

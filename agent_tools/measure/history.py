@@ -10,16 +10,15 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agent_tools.jobs.machine_lock import measuring
-from agent_tools.measure.compare import refuse_complete, refuse_other_conditions, refuse_other_machine, said_by
-from agent_tools.measure.comparison_plan import CompareError, CompareRequest, command_line, declared_data, drawn_seed
-from agent_tools.measure.comparison_record import public_record, recorded_target
+from agent_tools.measure.comparison_plan import CompareError, CompareRequest, drawn_seed, experiment_plan
+from agent_tools.measure.comparison_record import experiment_record, measured_protocol, recorded_target
 from agent_tools.measure.experiment import Experiment, SampleFailed, State
-from agent_tools.measure.experiment_folder import TREES, Plan, held, load_plan, read_samples, save_plan
+from agent_tools.measure.experiment_folder import TREES, Plan, held, read_samples, save_plan
 from agent_tools.measure.orders import reversed_pairs
+from agent_tools.measure.resumption import reopened
 from agent_tools.measure.sides import SideRequest, make_sides, places
 from agent_tools.measure.statistics import (
     PAIRS_FOR_A_VERDICT,
@@ -32,13 +31,13 @@ from agent_tools.measure.statistics import (
 )
 from agent_tools.measure.target_runners import make_runner
 from agent_tools.measure.targets import TargetRunner
-from agent_tools.measure.trainer import Progress
+from agent_tools.measure.trainer import Progress, said_by, silent
 from agent_tools.measure.verdict import ALIKE, log_ratio_of
 from agent_tools.measure.worktrees import commit_times, first_parents
 from agent_tools.records.compared import History, HistoryPoint, Measurement, PairedProtocol, Target
-from agent_tools.records.fingerprints import canonical_hash, environment, machine, strip_private
+from agent_tools.records.fingerprints import canonical_hash, strip_private
 from agent_tools.records.importers import public_git
-from agent_tools.records.schema import DatasetFingerprint, RunRecord
+from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, new_id
 
 MOST_COMMITS = 20
@@ -66,7 +65,7 @@ def measure_history(
         CompareError: too many commits, or too few rounds for a verdict on any step.
         RevisionError: the two are not on one line of history.
     """
-    root, say = Path(root).resolve(), progress or _silent
+    root, say = Path(root).resolve(), progress or silent
     commits = [(request.a, ""), *first_parents(root, request.a, request.b)]
     if len(commits) > MOST_COMMITS:
         raise CompareError(
@@ -111,18 +110,8 @@ def resume_history(
         CompareError: it is complete already.
         NotComparable: it began on another machine.
     """
-    root, say = Path(root).resolve(), progress or _silent
-    plan = load_plan(root, experiment_id)
-    if plan.kind != "history":
-        raise CompareError(f"Experiment {plan.id} is a {plan.kind}; go on with it by `agent-tools bench compare`.")
-    refuse_complete(root, plan)
-    refuse_other_machine(plan)
-    with measuring(f"history, going on with {plan.id}", said_by(say), cancel), held(root, plan.id) as folder:
-        protocol = plan.protocol.model_copy(update={"resumed": plan.protocol.resumed + 1})
-        plan = plan.model_copy(update={"protocol": protocol})
-        save_plan(root, plan)
-        runner = make_runner(plan.request, folder)
-        refuse_other_conditions(plan, runner)
+    root, say = Path(root).resolve(), progress or silent
+    with reopened(root, experiment_id, "history", say, cancel) as (plan, runner, folder):
         return _run(root, plan, runner, folder, say, cancel, resume_with)
 
 
@@ -148,7 +137,7 @@ def _run(
                 failed[error.side] = strip_private(str(error).splitlines()[0][:300], root)
                 _leave_out(experiment, error.side)
         experiment.measure(lambda _: False)
-    record = _record(root, experiment, plan, failed)
+    record = _record(root, experiment, failed)
     RecordStore(root).write(record, plan.session or None)
     return record
 
@@ -171,52 +160,31 @@ def _plan(
     sides, snapshots = make_sides(root, requests, [f"c{index}" for index in range(len(commits))], folder / TREES)
     sides = [side.model_copy(update={"name": side.commit[:9]}) for side in sides]
     names = [side.name for side in sides]
-    return Plan(
-        id=experiment_id,
+    return experiment_plan(
+        root,
+        experiment_id,
+        request,
+        runner,
         kind="history",
         name=request.name or f"{request.a}..{request.b}",
-        command=strip_private(command_line("history", request), root),
-        started=datetime.now(UTC),
-        request=request.target,
         sides=sides,
         snapshots=snapshots,
         words=[[] for _ in sides],
-        protocol=PairedProtocol(
-            rounds=request.rounds,
-            looks=1,
-            alpha=request.alpha,
-            equivalence=request.equivalence,
-            order_seed=seed,
-            order=reversed_pairs(names, request.rounds, seed),
-            warmup_samples=1,
-            foreign_limit=request.foreign_limit,
-            paired_seeds=runner.paired_seeds,
-        ),
+        seed=seed,
+        order=reversed_pairs(names, request.rounds, seed),
         treatment="revisions",
         changes=[],
         files=[],
-        seed=seed,
-        replacements=max(3, request.rounds // 2),
-        data=declared_data(request.target),
         git=public_git(root),
-        machine=machine(),
-        environment=environment(),
-        session=request.session,
-        checkpoint_sha256=runner.target.checkpoint_sha256,
     )
 
 
 # --- the record --------------------------------------------------------------------------------------------------
 
 
-def _record(root: Path, experiment: Experiment, plan: Plan, failed: dict[str, str]) -> RunRecord:
-    state, target = experiment.state, recorded_target(root, plan, experiment)
-    protocol = plan.protocol.model_copy(
-        update={
-            "order": experiment.order(),
-            "replacement_rounds": len(state.rounds()) - len(experiment.good_rounds()),
-        }
-    )
+def _record(root: Path, experiment: Experiment, failed: dict[str, str]) -> RunRecord:
+    plan, state, target = experiment.plan, experiment.state, recorded_target(root, experiment)
+    protocol = measured_protocol(experiment)
     times = commit_times(root, [side.commit for side in plan.sides])
     points = [
         HistoryPoint(
@@ -231,31 +199,24 @@ def _record(root: Path, experiment: Experiment, plan: Plan, failed: dict[str, st
         )
         for side in plan.sides
     ]
-    config = experiment.state.answers[experiment.places[-1].side.name].config
-    record = RunRecord(
-        id=plan.id,
+    config = strip_private(state.answers[experiment.places[-1].side.name].config, root)
+    history = History(
+        name=plan.name,
+        target=target,
+        arms=plan.sides,
+        protocol=protocol,
+        samples=state.samples,
+        points=history_points(points, state.samples, target, protocol),
+    )
+    return experiment_record(
+        root,
+        experiment,
         kind="history",
         title=f"{plan.name}, {target.name}",
-        started=plan.started,
-        ended=datetime.now(UTC),
-        command=plan.command,
-        git=plan.git,
-        machine=plan.machine,
-        environment=plan.environment,
-        config=strip_private(config, root),
-        config_hash=canonical_hash(strip_private(config, root)),
-        overrides=strip_private(plan.request.overrides, root),
-        dataset=state.dataset and DatasetFingerprint.model_validate(strip_private(state.dataset.model_dump(), root)),
-        history=History(
-            name=plan.name,
-            target=target,
-            arms=plan.sides,
-            protocol=protocol,
-            samples=state.samples,
-            points=history_points(points, state.samples, target, protocol),
-        ),
+        config=config,
+        config_hash=canonical_hash(config),
+        history=history,
     )
-    return public_record(record, root)
 
 
 def history_points(
@@ -376,7 +337,3 @@ def _change_in_accuracy(before: HistoryPoint, point: HistoryPoint, target: Targe
     if any(move < -margin for move in moves):
         return "less accurate"
     return "more accurate" if any(move > margin for move in moves) else ""
-
-
-def _silent(done: int, total: int, message: str) -> None:
-    """Report to nobody."""

@@ -28,7 +28,16 @@ from agent_tools.measure.ladder_summaries import summaries
 from agent_tools.measure.orders import random_orders
 from agent_tools.measure.rungs import LADDERS, LadderError, ladder_arms
 from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT
-from agent_tools.measure.trainer import FinishedRun, Progress, TrainerCancelled, TrainerError, hydra_value, run_trainer
+from agent_tools.measure.trainer import (
+    FinishedRun,
+    Progress,
+    TrainerCancelled,
+    TrainerError,
+    hydra_value,
+    run_trainer,
+    said_by,
+    silent,
+)
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import canonical_hash, environment, file_sha256, machine, strip_private
 from agent_tools.records.importers import RunFileError, check_finished, judged_dataset, public_git
@@ -183,8 +192,8 @@ def run_ladder(
     )
     plan = _plan(Path(root).resolve(), request, command)
     state = _State()
-    say = progress or _silent
-    with measuring(f"{name} ladder", lambda said: say(0, 0, said), cancel), _working_folder(plan):
+    say = progress or silent
+    with measuring(f"{name} ladder", said_by(say), cancel), _working_folder(plan):
         try:
             _measure(plan, state, say, cancel)
         except WorkbenchError as error:
@@ -269,10 +278,6 @@ def _common_overrides(root: Path, request: _Request, annotation: Path) -> list[s
         *weights,
         *request.overrides,
     ]
-
-
-def _silent(done: int, total: int, message: str) -> None:
-    """Report to nobody."""
 
 
 def _check_request(request: _Request) -> None:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from agent_tools.measure.orders import balanced_orders
-from agent_tools.measure.verdict import DECIDED, judge
+from agent_tools.measure.verdict import settled_outcome
 from agent_tools.records.compared import Measurement, Outcome, PairedProtocol, SimulationRow, Target
 
 ALPHA = 0.05
@@ -132,8 +132,7 @@ def _experiment(
     logs = scenario.noise(generator, 2 * rounds)
     logs[1::2] += math.log1p(scenario.place)
     samples, protocol = _samples(orders, logs, slowdown), _protocol(orders, looks)
-    first = judge(samples, TARGET, protocol, look=1)
-    return first if looks == 1 or first.verdict in DECIDED else judge(samples, TARGET, protocol, look=2)
+    return settled_outcome(samples, TARGET, protocol)
 
 
 def _samples(orders: Sequence[Sequence[str]], logs: np.ndarray, slowdown: float) -> list[Measurement]:

@@ -27,6 +27,16 @@ Kind = Literal["train", "evaluate"]
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, message); total is 0 where it is not known."""
 
+
+def silent(done: int, total: int, message: str) -> None:
+    """Report to nobody."""
+
+
+def said_by(progress: Progress) -> Callable[[str], None]:
+    """Return a function that reports a message without figures."""
+    return lambda message: progress(0, 0, message)
+
+
 MODULES: dict[str, tuple[str, ...]] = {"train": ("runners.train",), "evaluate": ("ocr.cli", "evaluate")}
 RUN_FOLDERS = ("outputs/*/run.json", "outputs/demo/*/run.json", "outputs/ladders/*/runs/*/run.json")
 OWN_RUNS = RUN_FOLDERS[:2]

@@ -169,6 +169,17 @@ def judge(
     )
 
 
+def settled_outcome(
+    samples: Sequence[Measurement], target: Target, protocol: PairedProtocol, *, is_control: bool = False
+) -> Outcome:
+    """Return the outcome of the first look that decides, else that of the last one. See `judge`."""
+    for look in range(1, protocol.looks):
+        outcome = judge(samples, target, protocol, look=look, is_control=is_control)
+        if outcome.pairs >= look_pairs(protocol, look) and outcome.verdict in DECIDED:
+            return outcome
+    return judge(samples, target, protocol, look=protocol.looks, is_control=is_control)
+
+
 def log_ratios(samples: Iterable[Measurement], target: Target) -> list[float]:
     """Return the logarithm of the primary metric's ratio of every complete round; above 0 where B is better.
 

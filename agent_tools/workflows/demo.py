@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agent_tools.handbook import render
 from agent_tools.measure.ladder import run_ladder
-from agent_tools.measure.trainer import FinishedRun, Progress, hydra_value, log_tail, run_trainer
+from agent_tools.measure.trainer import FinishedRun, Progress, hydra_value, log_tail, run_trainer, silent
 from agent_tools.records.importers import record_from_run
 from agent_tools.records.store import RecordStore
 from agent_tools.workflows.documents import Measured, described
@@ -39,7 +39,7 @@ def run_demo(
 
     Two rounds only: the figures are descriptive. Everything is written below outputs/demo/.
     """
-    say = progress or _silent
+    say = progress or silent
     say(0, 0, "receipts: " + (data or f"{IMAGES} to validate on, rendered with known polygons"))
     folder = root.resolve_data(data) if data else synthetic_receipts(root, f"{DEMO}/receipts", train=24, val=IMAGES)
     trained = _train(root, folder, say, cancel)
@@ -82,7 +82,3 @@ def _train(
     for line in log_tail(trained.log, 8).splitlines():
         say(0, 0, line)
     return trained
-
-
-def _silent(done: int, total: int, message: str) -> None:
-    """Report to nobody."""
