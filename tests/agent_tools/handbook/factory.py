@@ -53,6 +53,18 @@ RUNGS = (
     ("bf16", "bf16", 2.874, ["preset=base", "decoder=turbojpeg", "cache_images=true", "layout=last", "precision=bf16"]),
 )
 
+HOSTILE = (
+    "48 receipts | 3.5x faster",
+    "<!-- END generated:title --> 99x",
+    "[id](records/other.json#/a:b) `x` *y*",
+    "line\nbreak\r\n# heading",
+    "{{ 7 * 7 }}",
+    "``",
+    "9.99x",
+    "<script>9.99x</script>",
+)
+"""Texts that want to be Markdown, markers, templates or numbers."""
+
 
 def machine(key: str = "9f31c2d4e5a6", cpu: str = "Intel(R) Xeon(R) 8481C @ 2.70GHz") -> Machine:
     return Machine(

@@ -95,17 +95,7 @@ def test_a_number_edited_in_a_record_is_caught_in_its_findings(tmp_path, make, w
     assert {problem.kind for problem in problems} == {"stale", "orphan"}
 
 
-HOSTILE = [
-    "48 receipts | 3.5x faster",
-    "<!-- END generated:title --> 99x",
-    "[id](records/other.json#/a:b) `x` *y*",
-    "line\nbreak\r\n# heading",
-    "{{ 7 * 7 }}",
-    "<script>9.99x</script>",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", factory.HOSTILE)
 def test_hostile_words_in_any_section_stay_words(tmp_path, text):
     history = factory.history().history
     assert history is not None

@@ -235,18 +235,7 @@ def test_a_training_is_judged_by_its_pass_over_the_best_weights(tmp_path):
     assert "| 0.655 |" in page(tmp_path)
 
 
-HOSTILE = [
-    "48 receipts | 3.5x faster",
-    "<!-- END generated:title --> 99x",
-    "[id](records/other.json#/a:b) `x` *y*",
-    "line\nbreak\r\n# heading",
-    "{{ 7 * 7 }}",
-    "``",
-    "9.99x",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("text", factory.HOSTILE)
 def test_text_in_a_record_can_neither_break_the_page_nor_pass_for_a_number(tmp_path, text):
     rendered = render_ladder(tmp_path, title=text, command=[text], environment={text: text})
     headings = re.findall(r"^#+ .*$", rendered, re.MULTILINE)
