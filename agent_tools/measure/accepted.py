@@ -126,8 +126,10 @@ def is_no_worse(comparison: Comparison, tolerance: float) -> tuple[bool, str]:
     outcome, ratio = comparison.outcome, comparison.outcome.metrics[0]
     if outcome.verdict in ("incorrect", "invalid", "descriptive"):
         return False, f"not passed: {outcome.reason}"
-    unkept = [row.metric for row in outcome.accuracy if row.parity not in ("equal", "within margin")]
-    if unkept and not outcome.outputs_equal:
+    # Equal outputs settle what an interval leaves open, and not that a model which finds nothing does so still.
+    settled = ("equal", "within margin", *(["not shown"] if outcome.outputs_equal else []))
+    unkept = [row.metric for row in outcome.accuracy if row.parity not in settled]
+    if unkept:
         return False, f"not passed: {unkept[0]} is not shown to be kept; take more rounds or better weights"
     if ratio.low < 1 - tolerance:
         worse = (

@@ -231,13 +231,13 @@ def _accuracy_state(accuracy: Sequence[AccuracyOutcome], outputs: bool | None, t
         return "worse"
     if target.gate == "outputs" and outputs is None:
         return "no outputs"
+    if "no parity evidence" in found:
+        # Two models that find nothing compute the same nothing.
+        return "no parity evidence"
     if outputs:
-        # What is computed is the same to the last bit, whatever the scores can show.
+        # What is computed is the same to the last bit, so no interval of a score can say more.
         return "kept"
-    for state in ("not shown", "no parity evidence"):
-        if state in found:
-            return state
-    return "kept" if found else "none"
+    return "not shown" if "not shown" in found else "kept" if found else "none"
 
 
 def _outputs_equal(pairs: Sequence[Pair], each_round_its_own: bool) -> bool | None:

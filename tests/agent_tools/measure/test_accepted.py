@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from agent_tools.measure.accepted import ACCEPTED, AcceptError, accept, check_request, load_accepted
+from agent_tools.measure.accepted import ACCEPTED, AcceptError, accept, check_request, is_no_worse, load_accepted
 from agent_tools.measure.targets import TargetError, asked_again
+from agent_tools.measure.verdict import judge
 from agent_tools.measure.worktrees import RevisionError
 from agent_tools.records.compared import Side
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 from tests.agent_tools.conftest import Git
 from tests.agent_tools.handbook import factory
+from tests.agent_tools.records.build import comparison, paired, paired_protocol
 
 OPTIONS = {"name": "command", "command": ["python", "bench.py"], "data": "none"}
 
@@ -163,3 +165,12 @@ def test_a_check_whose_data_is_gone_says_so(repository: Path, head: str) -> None
         check_request(repository, "HEAD", 8, 0, 0.2, "")
     (repository / "data/receipts").mkdir(parents=True)
     assert check_request(repository, "HEAD", 8, 0, 0.2, "").target.data == str(repository / "data/receipts")
+
+
+@pytest.mark.parametrize(("hmean", "passed"), [(0.9, True), (0.0, False)])
+def test_equal_outputs_of_a_model_that_finds_nothing_do_not_pass_a_check(hmean: float, passed: bool) -> None:
+    samples = [sample.model_copy(update={"outputs": "same"}) for sample in paired([1.0] * 6, icdar_hmean=hmean)]
+    found = comparison(samples=samples)
+    outcome = judge(samples, found.target, paired_protocol(6), look=1)
+    assert outcome.outputs_equal
+    assert is_no_worse(found.model_copy(update={"outcome": outcome}), 0.05)[0] is passed

@@ -282,6 +282,14 @@ def test_equal_output_hashes_do_not_hide_a_lost_accuracy() -> None:
     assert (outcome.verdict, outcome.outputs_equal) == ("incorrect", True)
 
 
+@pytest.mark.parametrize("gate", ["margin", "outputs"])
+def test_equal_outputs_of_a_model_that_finds_nothing_are_no_evidence_and_keep_nothing(gate: str) -> None:
+    blind = {"metrics": {"icdar_hmean": 0.0}}
+    outcome = judged(hashed(paired(FASTER, a=blind, b=blind)), gate=gate)
+    assert (outcome.verdict, outcome.outputs_equal, outcome.recommendation) == ("faster", True, "iterate")
+    assert outcome.reason == REASONS["no parity evidence"]
+
+
 def test_with_a_seed_per_round_outputs_are_held_against_those_of_the_same_round() -> None:
     samples = [
         sample.model_copy(update={"outputs": f"seed {sample.round}"}) if sample.phase == "measured" else sample
