@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import cv2
 import pytorch_lightning as pl
+import torch
 from pydantic import Field, field_validator
 from torch.utils.data import DataLoader
 
@@ -54,7 +55,14 @@ class OCRDataModule(pl.LightningDataModule):
     """Holds the datasets and the loaders; persistent workers live as long as one call of fit or validate."""
 
     def __init__(
-        self, train: OCRDataset | None, val: OCRDataset, batch_size: int, loader: LoaderConfig, on_gpu: bool
+        self,
+        train: OCRDataset | None,
+        val: OCRDataset,
+        batch_size: int,
+        loader: LoaderConfig,
+        on_gpu: bool,
+        replay: frozenset[str] = frozenset(),
+        device: torch.device = torch.device("cpu"),  # noqa: B008
     ) -> None:
         """`train` is None where nothing is trained; `on_gpu` decides what `num_workers: auto` means.
 
