@@ -2,10 +2,10 @@
 
 The limit T* is the time of the same epoch if its batches came for free:
 
-- **CPU, loading in the main thread**: T* = the seconds of computing and of post-processing. What is left out is the wait
-  for the loader, the copy and whatever no stage covers. Where threads post-process, the main thread's wait for them
-  stands for post-processing, and T* is at least the CPU seconds of all that work / cores: threads may have worked
-  through a wait that would be gone.
+- **CPU, loading in the main thread**: T* = the seconds of computing and of post-processing. What is left out is the
+  wait for the loader, the copy and whatever no stage covers. Where threads post-process, the main thread's wait for
+  them stands for post-processing, and T* is at least the CPU seconds of all that work / cores: threads may have
+  worked through a wait that would be gone.
 - **CPU, loader workers**: the stages share the cores, so overlap gains nothing and only removed work counts. T* = CPU
   seconds of all stages of this process but the input's / cores. Their wall clock would not do: the workers stretch it.
 - **GPU**: everything can overlap everything else, so that the slowest part alone remains. T* = max(computing, copy,
