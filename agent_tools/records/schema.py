@@ -22,8 +22,15 @@ History:
 - 2 (2026-11): comparison, bisection, history, simulation, imported and override sections, and the kinds they need.
 """
 
-RUN_FILE_VERSION = 1
-"""Version of the trainer's run file that this workbench reads. History: 1 (2026-11): first form."""
+RUN_FILE_VERSION = 2
+"""Version of the trainer's run file. The workbench also reads the older ones: what they lack has a default.
+
+History:
+- 1 (2026-11): first form; its validation stage `metric` is `score` from version 2 on.
+- 2 (2026-11): CPU seconds and limit per epoch; replayed stages, timeline and image shapes of the run.
+"""
+
+READABLE_RUN_FILES = tuple(range(1, RUN_FILE_VERSION + 1))
 
 RecordKind = Literal[
     "train",
@@ -62,6 +69,15 @@ class CacheCounts(Frozen):
     bytes: int
 
 
+class EpochLimit(Frozen):
+    """How fast an epoch could have been, and which group of stages held it back."""
+
+    seconds: float = Field(description="the limit; its formula is in `ocr/lightning_modules/epoch_limit.py`")
+    fraction: float = Field(description="limit / epoch, above 0 and at most 1")
+    verdict: Literal["input-bound", "compute-bound", "post-bound", "overhead-bound"]
+    clock_seconds: float = Field(description="what measuring the stages cost, within the epoch's seconds")
+
+
 class EpochFigures(Frozen):
     """One pass over one split. Times are seconds of wall clock; stage times of worker processes are CPU-side sums."""
 
@@ -76,6 +92,19 @@ class EpochFigures(Frozen):
     weights: Literal["current", "best"] = Field(
         default="current", description="best: the pass over the best weights after training"
     )
+    cpu: dict[str, float] = Field(
+        default_factory=dict, description="stage -> CPU seconds of the trainer's main process, all threads"
+    )
+    limit: EpochLimit | None = None
+
+
+class TimelineSpan(Frozen):
+    """One stage of one batch."""
+
+    stage: str
+    batch: int
+    start: float = Field(description="seconds since the epoch began")
+    seconds: float
 
 
 class FeatureRow(Frozen):
@@ -113,6 +142,13 @@ class RunFile(Frozen):
     features: list[FeatureRow]
     epochs: list[EpochFigures]
     checkpoints: dict[str, dict[str, str]] = Field(description="best, last, loaded -> {path, sha256}")
+    replayed: list[str] = Field(
+        default_factory=list, description="stages whose stored outputs were replayed: scores prove nothing"
+    )
+    timeline: list[TimelineSpan] = Field(default_factory=list, description="of the last epoch, where asked for")
+    shapes: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="split -> HxW of the network's input -> number of images"
+    )
 
 
 class GitState(Frozen):

@@ -63,7 +63,7 @@ def test_the_run_file_is_what_the_workbench_reads(trained: tuple[str, dict[str, 
     assert [epoch.cache["tensors"].misses for epoch in validations[:2]] == [5, 0]
     assert [epoch.cache["tensors"].hits for epoch in validations[:2]] == [0, 5]
     assert all(epoch.images == 5 for epoch in validations)
-    assert {"forward", "post", "metric", "wait"} <= set(validations[0].stages)
+    assert {"forward", "post", "score", "wait"} <= set(validations[0].stages)
     assert "backward" in next(epoch for epoch in run.epochs if epoch.phase == "train").stages
     assert run.datasets["val"].content_hash.startswith("sha256:")
     assert [epoch.epoch for epoch in run.epochs if epoch.weights == "current"] == [0, 0, 1, 1]
