@@ -13,10 +13,12 @@ import json
 import multiprocessing
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Any
 
 import psutil
@@ -48,40 +50,51 @@ class Layout:
 
 
 class EveryPage(Dataset[int]):
-    """Item i is one worker's whole work: touch each page of both tiers, or decode one image where there are none."""
+    """Item i is one worker's whole work: decode and transform one image, and touch each page of the tiers there are."""
 
     def __init__(self, config: DatasetConfig, side: int, workers: int) -> None:
         """`config` has both tiers or neither; `side` of the square input in pixels; one item for each of `workers`."""
-        tensors = config.cache_config.cache_transformed_tensors
-        images = config.model_copy(update={"cache_config": CacheConfig(cache_images=tensors)})
-        self.cached, self.workers = tensors, workers
-        self.tensors = OCRDataset(config, LetterboxTransform((side, side)))
-        # A random transform leaves the image tier alone to be visited.
-        self.images = OCRDataset(images, AugmentTransform((side, side), (1.0, 1.0), 1.0, 0.0, 0.0))
+        self.workers = workers
+        letterbox, augment = LetterboxTransform((side, side)), AugmentTransform((side, side), (1.0, 1.0), 1.0, 0.0, 0.0)
+        # The same work with and without tiers, so that its memory is in both sums.
+        plain = config.model_copy(update={"cache_config": CacheConfig()})
+        self.plain = [OCRDataset(plain, letterbox), OCRDataset(plain, augment)]
+        self.cached: list[OCRDataset] = []
+        if config.cache_config.cache_images:
+            images = config.model_copy(update={"cache_config": CacheConfig(cache_images=True)})
+            # A random transform leaves the image tier alone to be visited.
+            self.cached = [OCRDataset(config, letterbox), OCRDataset(images, augment)]
 
     def __len__(self) -> int:
         return max(1, self.workers)
 
     def __getitem__(self, index: int) -> int:
         """Do the work; return how many samples were visited."""
-        self.images[0]
-        if not self.cached:
-            self.tensors[0]
-            return 1
-        return self.tensors.cache_prepare() + self.images.cache_prepare()
+        return sum(len(split[0].image) > 0 for split in self.plain) + sum(s.cache_prepare() for s in self.cached)
+
+
+@contextmanager
+def together(barrier: Barrier) -> Iterator[None]:
+    """Let nobody wait at the barrier for a block that failed."""
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            barrier.abort()
 
 
 def run_rank(config: DatasetConfig, side: int, layout: Layout, barrier: Barrier) -> None:
     """Live as one rank: touch everything in the workers and here, wait while it is measured, and end."""
-    pages = EveryPage(config, side, layout.workers)
-    context: dict[str, Any] = (
-        {"multiprocessing_context": layout.method, "persistent_workers": True} if layout.workers else {}
-    )
-    loader = DataLoader(pages, batch_size=1, num_workers=layout.workers, **context)
-    sum(int(visited) for visited in loader)
-    pages[0]
-    barrier.wait(PATIENCE_SECONDS)  # all have touched everything
-    barrier.wait(PATIENCE_SECONDS)  # it has been measured
+    with together(barrier):
+        pages = EveryPage(config, side, layout.workers)
+        started: dict[str, Any] = {"multiprocessing_context": layout.method, "persistent_workers": True}
+        loader = DataLoader(pages, 1, num_workers=layout.workers, **(started if layout.workers else {}))
+        sum(int(visited) for visited in loader)
+        pages[0]
+        barrier.wait(PATIENCE_SECONDS)  # all have touched everything
+        barrier.wait(PATIENCE_SECONDS)  # it has been measured
 
 
 def fill(config: DatasetConfig, side: int) -> None:
@@ -111,21 +124,26 @@ def measure(config: DatasetConfig, side: int, layout: Layout) -> int:
     ranks = [spawn.Process(target=run_rank, args=(config, side, layout, barrier)) for _ in range(layout.ranks)]
     for rank in ranks:
         rank.start()
-    barrier.wait(PATIENCE_SECONDS)
-    tree = [psutil.Process(rank.pid) for rank in ranks]
-    tree += [child for process in tree for child in process.children(recursive=True)]
-    total = sum(pss_bytes(process.pid) for process in tree)
-    barrier.wait(PATIENCE_SECONDS)
-    for rank in ranks:
-        rank.join()
+    try:
+        with together(barrier):
+            barrier.wait(PATIENCE_SECONDS)
+            tree = [psutil.Process(rank.pid) for rank in ranks]
+            tree += [child for process in tree for child in process.children(recursive=True)]
+            total = sum(pss_bytes(process.pid) for process in tree)
+            barrier.wait(PATIENCE_SECONDS)
+    except BrokenBarrierError:
+        raise BenchmarkError(f"A rank of {layout.name} ended early; its own error is printed above") from None
+    finally:
+        for rank in ranks:
+            rank.join()
     return total
 
 
-def layouts(workers: Sequence[int], methods: Sequence[str]) -> list[Layout]:
-    """Return one rank with each number of workers by each method, and two ranks without workers."""
+def layouts(workers: Sequence[int], methods: Sequence[str], ranks: int) -> list[Layout]:
+    """Return one rank with each number of workers by each method, and `ranks` ranks without workers if several."""
     pairs = itertools.product(workers, methods)
     one_rank = [Layout(1, count, method) for count, method in pairs if count or method == methods[0]]
-    return [*one_rank, Layout(2, 0, methods[0])]
+    return [*one_rank, Layout(ranks, 0, methods[0])] if ranks > 1 else one_rank
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -134,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_data_options(parser, images=40)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2, 4])
     parser.add_argument("--methods", choices=METHODS, nargs="+", default=list(METHODS))
+    parser.add_argument("--ranks", type=positive, default=2, help="ranks that share the tiers, without workers")
     parser.add_argument("--size", type=positive, default=640, help="side of the square input, in pixels")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
@@ -146,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         split = OCRDataset(plain, LetterboxTransform((given.size, given.size)))
         cache_bytes = sum(path.stat().st_size for path in tier_files(cached.cache_dir))
         rows = []
-        for layout in layouts(given.workers, given.methods):
+        for layout in layouts(given.workers, given.methods, given.ranks):
             constant = measure(plain, given.size, layout)
             more = measure(cached, given.size, layout) - constant
             rows.append(

@@ -101,7 +101,7 @@ def canonicalize(
         listed = "; ".join(f"{name}: {why}" for name, why in report.bad.items())
         raise CanonicalError(
             f"{len(report.bad)} of {len(annotations)} images in {plan.source} cannot be decoded ({listed}); mend or "
-            "remove them, or leave them out with on_bad_image=drop, and run the command again"
+            "remove them, or leave them out (--drop-bad, on_bad_image=drop), and run the command again"
         )
     text = json.dumps({**content, "images": images}, ensure_ascii=False)
     write_atomically(report.annotation_path, text.encode())
