@@ -27,10 +27,12 @@ from agent_tools.workflows import (
     documents,
     jobs,
     measuring,
+    profiling,
     records,
     records_entry,
     records_export,
     training,
+    tuning,
 )
 from agent_tools.workspace import git, sql, tests
 from agent_tools.workspace.root import Root
@@ -242,7 +244,12 @@ CATALOG: tuple[Tool, ...] = (
     Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
     Tool("bench_check", comparing.bench_check, "Check against the accepted record", read_only=False, surface="cli"),
     Tool("bench_judge", comparing.bench_judge, "Judge the judge", read_only=False, surface="cli"),
+    Tool("bench_tune", tuning.bench_tune, "Tune the settings here", read_only=False, surface="cli"),
+    Tool("bench_fact", profiling.bench_fact, "Record figures of a command", read_only=False, surface="cli"),
     Tool("profile_stages", measuring.profile_stages, "Profile here", read_only=False, surface="cli"),
+    Tool("profile_limit", profiling.profile_limit, "Measure the limit here", read_only=False, surface="cli"),
+    Tool("profile_whatif", profiling.profile_whatif, "Measure what-if here", read_only=False, surface="cli"),
+    Tool("profile_transforms", profiling.profile_transforms, "Time transforms", read_only=False, surface="cli"),
     Tool("job_resume", jobs.job_resume, "Go on with a job", read_only=False, surface="cli"),
     Tool("record_export", records_export.record_export, "Export raw samples as CSV", read_only=False, surface="cli"),
     Tool("record_import", records_entry.record_import, "Import another tool's report", read_only=False, surface="cli"),

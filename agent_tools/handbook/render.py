@@ -29,27 +29,33 @@ from agent_tools.handbook.findings import FINDINGS_PAGES, findings_values, slug
 from agent_tools.handbook.inputs import document_inputs, newest_simulation, plan_files, record_files
 from agent_tools.handbook.markdown import SafeSource, environment
 from agent_tools.handbook.plans import PLANS_FOLDER
+from agent_tools.handbook.plots.arms import draw_arms
 from agent_tools.handbook.plots.comparison import draw_comparison
 from agent_tools.handbook.plots.history import draw_history
 from agent_tools.handbook.plots.ladder import draw_ladder
+from agent_tools.handbook.plots.stages import draw_timeline, draw_whatif
 from agent_tools.handbook.plots.stamps import is_current, stamp
 from agent_tools.handbook.state import RecordEntry, read_ledger, record_source, relative, state_values
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import parse_record, write_atomically
 
 TEMPLATE_VERSIONS = {
-    "findings": "v2",
+    "findings": "v3",
     "current_state": "v2",
     "judge": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",
+    "arms_plot": "v1",
+    "whatif_plot": "v1",
+    "timeline_plot": "v1",
 }
 """Version that the markers carry; the parts of a template have the version of the whole.
 
 History:
 - v1 (2026-11): first form.
 - findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
+- findings v3 (2026-11): designs that are no ladder, the CPU share of stages, the verdict of their clock, transforms.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
@@ -58,12 +64,24 @@ STATE_PAGE = "99_current_state.md"
 STATE_PATH = f"docs/ai_handbook/{STATE_PAGE}"
 JUDGE_PATH = "docs/ai_handbook/02_dev_guide/judge.md"
 
-PLOTS: Mapping[str, tuple[str, Callable[[RunRecord], str]]] = {
-    "benchmark": ("ladder", draw_ladder),
-    "comparison": ("comparison", draw_comparison),
-    "history": ("history", draw_history),
+PLOTS: Mapping[str, Callable[[RunRecord], str]] = {
+    "ladder": draw_ladder,
+    "arms": draw_arms,
+    "whatif": draw_whatif,
+    "timeline": draw_timeline,
+    "comparison": draw_comparison,
+    "history": draw_history,
 }
-"""Kinds of record whose findings have a plot -> the end of its name and what draws it."""
+"""The plots of findings: the end of their file names, and what draws them."""
+
+
+def plot_name(record: RunRecord) -> str:
+    """Which of `PLOTS` the findings of a record have; '' for none."""
+    if record.benchmark is not None:
+        return {"ladder": "ladder", "whatif": "whatif"}.get(record.benchmark.design, "arms")
+    if record.kind == "profile":
+        return "timeline" if record.run is not None and record.run.timeline else ""
+    return record.kind if record.kind in PLOTS else ""
 
 
 @dataclass(frozen=True)
@@ -222,12 +240,13 @@ def findings_path(record: RunRecord, folder: Path) -> Path:
 
 def plot_path(record: RunRecord, folder: Path) -> Path | None:
     """Where the plot of a record stands; None if its findings have none."""
-    return folder / f"{slug(record)}-{PLOTS[record.kind][0]}.svg" if record.kind in PLOTS else None
+    name = plot_name(record)
+    return folder / f"{slug(record)}-{name}.svg" if name else None
 
 
 def plot_version(record: RunRecord) -> str:
     """The version that the stamp of a record's plot carries."""
-    return TEMPLATE_VERSIONS[f"{PLOTS[record.kind][0]}_plot"]
+    return TEMPLATE_VERSIONS[f"{plot_name(record)}_plot"]
 
 
 def _draft_plot(path: Path, record: RunRecord, inputs: str) -> Draft:
@@ -235,7 +254,7 @@ def _draft_plot(path: Path, record: RunRecord, inputs: str) -> Draft:
     version = plot_version(record)
     if before is not None and is_current(before, inputs, version):
         return Draft(path, before, before)
-    return Draft(path, stamp(PLOTS[record.kind][1](record), inputs, version), before)
+    return Draft(path, stamp(PLOTS[plot_name(record)](record), inputs, version), before)
 
 
 def draft_judge(page: Path, records_folder: Path, root: Path) -> Draft:

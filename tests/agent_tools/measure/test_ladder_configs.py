@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from agent_tools.measure.ladder import data_overrides
+from agent_tools.measure.data_subset import data_overrides
 from agent_tools.measure.rungs import LADDERS, ladder_arms
 
 ROOT = Path(__file__).resolve().parents[3]
