@@ -225,7 +225,7 @@ def _epoch_lines(record: RunRecord) -> Iterator[str]:
 
 def stage_lines(record: RunRecord) -> list[str]:
     """Return the stage table of a profile record as lines; of a profile of transforms, the rows that were printed."""
-    if record.run is None:
+    if record.fact is not None:
         return _printed_lines(record)
     return [
         f"{row.stage} | {row.seconds:.3f} | {100 * row.share:.1f}% | {row.milliseconds_per_image:.2f}"
