@@ -26,8 +26,9 @@ from agent_tools.handbook.blocks import (
 )
 from agent_tools.handbook.figures import FigureError
 from agent_tools.handbook.findings import FINDINGS_PAGES, findings_values, slug
-from agent_tools.handbook.inputs import document_inputs, newest_simulation, plan_files, record_files
+from agent_tools.handbook.inputs import document_inputs, has_benchmark, newest_simulation, plan_files, record_files
 from agent_tools.handbook.markdown import SafeSource, environment
+from agent_tools.handbook.performance import performance_values
 from agent_tools.handbook.plans import PLANS_FOLDER
 from agent_tools.handbook.plots.arms import draw_arms
 from agent_tools.handbook.plots.comparison import draw_comparison
@@ -43,6 +44,7 @@ TEMPLATE_VERSIONS = {
     "findings": "v3",
     "current_state": "v2",
     "judge": "v1",
+    "performance": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",
@@ -63,6 +65,7 @@ History:
 STATE_PAGE = "99_current_state.md"
 STATE_PATH = f"docs/ai_handbook/{STATE_PAGE}"
 JUDGE_PATH = "docs/ai_handbook/02_dev_guide/judge.md"
+PERFORMANCE_PATH = "docs/ai_handbook/02_dev_guide/performance.md"
 
 PLOTS: Mapping[str, Callable[[RunRecord], str]] = {
     "ladder": draw_ladder,
@@ -162,9 +165,9 @@ def render_demo(root: Path, folder: Path | str) -> list[Path]:
 
 
 def render_all(root: Path) -> list[Path]:
-    """Render every committed page: all findings under `logs/`, the page about the judge, then the state page.
+    """Render every committed page: all findings under `logs/`, the pages about judge and performance, the state page.
 
-    Without a record of a simulation there is no page about the judge.
+    Without a record of a simulation there is no page about the judge, without a benchmark none about performance.
     """
     return write_drafts(draft_all(root))
 
@@ -176,6 +179,8 @@ def draft_all(root: Path) -> list[Draft]:
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     if newest_simulation(root / "logs") is not None:
         drafts.append(draft_judge(root / JUDGE_PATH, root / "logs", root))
+    if has_benchmark(root / "logs"):
+        drafts.append(draft_performance(root / PERFORMANCE_PATH, root / "logs", root))
     return [*drafts, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
 
 
@@ -271,6 +276,19 @@ def draft_judge(page: Path, records_folder: Path, root: Path) -> Draft:
     source = record_source(entry.record.id, entry.data, entry.path, page.parent)
     values = {"record": entry.record, "simulation": entry.record.simulation, "r": source}
     return _draft(page, header, values, [source], root)
+
+
+def draft_performance(page: Path, records_folder: Path, root: Path) -> Draft:
+    """Draft of the page about performance from all records of a folder of records or of sessions."""
+    header = Header("performance", {"records": relative(records_folder, page.parent)})
+    entries, plots = [], dict[str, str]()
+    for path in record_files(records_folder):
+        stored = load_record(path, root)
+        entries.append(RecordEntry(stored.record, record_source(stored.record.id, stored.data, path, page.parent)))
+        plot = plot_path(stored.record, path.parent.parent)
+        if plot is not None:
+            plots[stored.record.id] = relative(plot, page.parent)
+    return _draft(page, header, performance_values(entries, plots), [entry.source for entry in entries], root)
 
 
 def draft_state(page: Path, records_folder: Path, plans_folder: Path, root: Path) -> Draft:

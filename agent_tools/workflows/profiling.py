@@ -204,7 +204,19 @@ def bench_fact(
 ) -> Measured:
     """Run a command that prints figures of this machine which are no comparison, and record them."""
     check_session(root, session)
-    words, begun = command.split(), datetime.now(UTC)
+    return measured(root, record_fact(root, command.split(), session, progress, cancel), docs)
+
+
+def record_fact(
+    root: Root, words: list[str], session: str, progress: Progress | None, cancel: threading.Event | None
+) -> RunRecord:
+    """Run a command and store the numbers of its last JSON line as a fact. See `printed_object`.
+
+    Raises:
+        ProfileError: the command failed, or printed no numbers.
+        TrainerCancelled: `cancel` was set.
+    """
+    begun = datetime.now(UTC)
     line = printed_object(root, words, progress, cancel)
     figures = {
         name: float(value)
@@ -212,13 +224,19 @@ def bench_fact(
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     }
     if not figures:
-        raise ProfileError(f"'{command}' printed no numbers; its last JSON line has {', '.join(line) or 'nothing'}.")
+        raise ProfileError(f"'{' '.join(words)}' printed no numbers; its line has {', '.join(line) or 'nothing'}.")
     public = strip_private(words, root.path)
-    fact = Fact(name=public[-1], command=public, figures=figures, work=str(line.get("work") or ""))
-    record = _own_record(root, "fact", f"fact: {' '.join(public)}", begun, words)
+    fact = Fact(name=fact_name(public), command=public, figures=figures, work=str(line.get("work") or ""))
+    record = _own_record(root, "fact", f"fact: {fact.name}", begun, words)
     record = record.model_copy(update={"fact": fact, "dataset": _dataset(line, Path("named by the command"))})
     RecordStore(root.path).write(record, session or None)
-    return measured(root, record, docs)
+    return record
+
+
+def fact_name(words: list[str]) -> str:
+    """Return the module or script that a command runs, else its first word."""
+    plain = [word for word in words if not word.startswith("-")]
+    return plain[1] if len(plain) > 1 and plain[0].startswith("python") else plain[0]
 
 
 def _own_record(
