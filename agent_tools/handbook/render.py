@@ -158,6 +158,11 @@ def render_state(root: Path) -> Path:
     return write_drafts([draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)])[0]
 
 
+def render_pages(root: Path) -> list[Path]:
+    """Render the pages that every new record changes: performance, where there is a benchmark, and the state page."""
+    return write_drafts(_draft_pages(root.resolve()))
+
+
 def render_demo(root: Path, folder: Path | str) -> list[Path]:
     """Render findings and state page of a folder that stands alone, such as `outputs/demo`. See `render_documents`."""
     place = inside(folder, root.resolve())
@@ -179,9 +184,12 @@ def draft_all(root: Path) -> list[Draft]:
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     if newest_simulation(root / "logs") is not None:
         drafts.append(draft_judge(root / JUDGE_PATH, root / "logs", root))
-    if has_benchmark(root / "logs"):
-        drafts.append(draft_performance(root / PERFORMANCE_PATH, root / "logs", root))
-    return [*drafts, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
+    return [*drafts, *_draft_pages(root)]
+
+
+def _draft_pages(root: Path) -> list[Draft]:
+    shown = [draft_performance(root / PERFORMANCE_PATH, root / "logs", root)] if has_benchmark(root / "logs") else []
+    return [*shown, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
 
 
 def write_drafts(drafts: Sequence[Draft]) -> list[Path]:
