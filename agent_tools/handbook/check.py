@@ -24,15 +24,17 @@ from agent_tools.handbook.blocks import (
 )
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
 from agent_tools.handbook.findings import FINDINGS_PAGES
-from agent_tools.handbook.inputs import document_inputs, newest_simulation, record_files
+from agent_tools.handbook.inputs import document_inputs, has_benchmark, newest_simulation, record_files
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
 from agent_tools.handbook.render import (
     JUDGE_PATH,
+    PERFORMANCE_PATH,
     STATE_PAGE,
     STATE_PATH,
     draft_findings_page,
     draft_judge,
+    draft_performance,
     draft_state,
     findings_path,
     inside,
@@ -44,7 +46,7 @@ from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
 
 DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
-OWNED_NAMES = ("*-findings.md", STATE_PAGE, JUDGE_PATH)
+OWNED_NAMES = ("*-findings.md", STATE_PAGE, JUDGE_PATH, PERFORMANCE_PATH)
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
@@ -133,6 +135,8 @@ def _render_again(document: Document, path: Path, root: Path) -> Document:
         draft = draft_state(path, sources["records"], sources["plans"], root)
     elif document.header.document == "judge":
         draft = draft_judge(path, sources["simulations"], root)
+    elif document.header.document == "performance":
+        draft = draft_performance(path, sources["records"], root)
     else:
         draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
     if draft.path != path:
@@ -154,10 +158,11 @@ def _stale_blocks(document: Document, fresh: Document) -> list[str]:
 
 
 def _check_handbook_pages(places: Sequence[Path], root: Path) -> list[Problem]:
-    """Once anything was measured, the committed state page has to say so; once the judge was judged, its page."""
+    """Once anything was measured, the committed state page has to say so; the judge and performance have their own."""
     reasons = {
         STATE_PATH: "records" if record_files(root / "logs") else "",
         JUDGE_PATH: "a simulation" if newest_simulation(root / "logs") else "",
+        PERFORMANCE_PATH: "a benchmark" if has_benchmark(root / "logs") else "",
     }
     return [
         Problem(path=name, kind="missing", message=f"{name} is missing, though logs/ holds {reason}; {RENDER}.")

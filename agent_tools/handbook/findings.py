@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.handbook.figures import encode
 from agent_tools.handbook.paired import Recommendation, comparison_values, history_values, recommend_paired
-from agent_tools.records.schema import Benchmark, EpochFigures, RunFile, RunRecord, Summary
-from agent_tools.records.stages import UNTIMED, ordered_stages, profiled_index
+from agent_tools.records.schema import Benchmark, Contrast, EpochFigures, RunFile, RunRecord, Summary
+from agent_tools.records.stages import MILLISECONDS, SHARE, UNTIMED, ordered_stages, profiled_index
 
 FINDINGS_PAGES = {
     "benchmark": "ladder",
     "train": "run",
     "evaluate": "run",
     "profile": "run",
+    "whatif": "arms",
     "comparison": "comparison",
     "bisection": "bisection",
     "history": "history",
@@ -28,10 +30,12 @@ FINDINGS_PAGES = {
 
 `reported` figures appear on the state page only, and the newest `simulation` on the page about the judge.
 """
-WITH_SECTION = frozenset(FINDINGS_PAGES) - {"train", "evaluate", "profile"}
-"""Kinds whose figures stand in a section of the same name; a run or a profile is shown without one, too."""
+SECTIONS = {kind: kind for kind in FINDINGS_PAGES if kind not in {"train", "evaluate", "profile"}} | {
+    "whatif": "benchmark"
+}
+"""Kinds whose figures stand in a section -> its name; a run or a profile is shown without one, too."""
 
-COMPARING_KINDS = frozenset({"benchmark", "comparison", "bisection", "history"})
+COMPARING_KINDS = frozenset({"benchmark", "whatif", "comparison", "bisection", "history"})
 
 VERDICT_ROUNDS = 6
 """Fewer rounds can never give a verdict: the smallest possible p is 0.25 at 3 and 0.031 at 6."""
@@ -41,6 +45,15 @@ EQUIVALENCE_MARGIN = 0.02
 """A ratio whose whole interval lies within 1 +- this is no change."""
 NO_PARITY = "no parity evidence"
 EPOCH_ROWS = 12
+
+DESIGN_ADVICE = {
+    "leave-one-out": "each row says what one optimisation gives where all others are on; drop what gives nothing",
+    "settings": "each row says what one change of the settings gives; compare it alone before the defaults change",
+    "tune": "what won together is written into the preset of this machine; the defaults stay as they are",
+    "limit": "the fraction says how much a perfect loader could still bring; what-if says what other stages could",
+    "whatif": "a gain is what removing the stage would bring at most; optimise the largest, not the largest share",
+}
+"""What to do with a design that is no ladder: it shows effects, and is no change that could be kept."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +85,43 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class ArmRow:
+    """One arm of a design that is no ladder. `at` is the path of its summary in the record, with a slash at the end."""
+
+    at: str
+    title: str
+    changes: tuple[str, ...]
+    precision: str
+    parity: str
+    scored: bool
+
+
+@dataclass(frozen=True)
+class ContrastRow:
+    """One ratio that a design asks for. `at` is its path with a slash; `share` that of its stage, '' without one."""
+
+    at: str
+    title: str
+    outcome: str
+    share: str
+    has_cpu: bool
+
+
+@dataclass(frozen=True)
 class StageTable:
     """The stage times of one epoch: stages, then `untimed`, then the parts of stages, as `profile_run` lists them.
 
     `rows` are names with their figures, `seconds` is the path of the epoch's wall clock, empty where the record does
-    not hold it: then there are no shares.
+    not hold it: then there are no shares. `cpu` is the path of its CPU seconds by stage, for the names in `with_cpu`;
+    `limit` that of its limit, both empty where they were not measured.
     """
 
     rows: tuple[tuple[str, str], ...]
     seconds: str
     largest: tuple[str, str] | None
+    cpu: str = ""
+    with_cpu: frozenset[str] = frozenset()
+    limit: str = ""
 
 
 def slug(record: RunRecord) -> str:
@@ -164,13 +204,20 @@ def recommend(record: RunRecord) -> Recommendation:
     paired = recommend_paired(record)
     if paired is not None:
         return paired
-    if record.benchmark is None or len(record.benchmark.summaries) < 2:
+    benchmark = record.benchmark
+    if benchmark is None or len(benchmark.summaries) < 2:
         return Recommendation("iterate", "a single run shows a state and not an effect; measure it against another")
-    last = record.benchmark.summaries[-1]
+    if benchmark.design != "ladder":
+        return Recommendation("iterate", DESIGN_ADVICE[benchmark.design])
+    return _recommend_ladder(benchmark)
+
+
+def _recommend_ladder(benchmark: Benchmark) -> Recommendation:
+    last = benchmark.summaries[-1]
     label = parity(last)
     if label == "worse":
         return Recommendation("revert", "the detection score fell by more than the declared margin")
-    if is_descriptive(record.benchmark):
+    if is_descriptive(benchmark):
         return Recommendation("iterate", "fewer than six rounds are descriptive; measure six or more for a verdict")
     if label == NO_PARITY:
         return Recommendation("iterate", "the score is too low to show that accuracy is kept; use trained weights")
@@ -240,7 +287,23 @@ def stage_table(record: RunRecord) -> StageTable | None:
     rows = [(name, figures[name]) for name in stages]
     rows.append((UNTIMED, "!".join(["rest", f"{at}/seconds", *(figures[name] for name in stages)])))
     rows += [(name, figures[name]) for name in parts]
-    return StageTable(tuple(rows), f"{at}/seconds" if record.run.epochs[-1].seconds else "", None)
+    return _timed_table(record.run, len(record.run.epochs) - 1, tuple(rows), None)
+
+
+def _timed_table(
+    run: RunFile, index: int, rows: tuple[tuple[str, str], ...], largest: tuple[str, str] | None
+) -> StageTable:
+    """A table of rows with what the epoch holds beside its stage times."""
+    at, epoch = f"run/epochs/{index}", run.epochs[index]
+    measured = frozenset(epoch.cpu) if sum(epoch.cpu.values()) > 0 else frozenset()
+    return StageTable(
+        rows,
+        f"{at}/seconds" if epoch.seconds else "",
+        largest,
+        f"{at}/cpu/" if measured else "",
+        measured,
+        f"{at}/limit/" if epoch.limit is not None else "",
+    )
 
 
 def _profile_table(record: RunRecord) -> StageTable | None:
@@ -253,8 +316,7 @@ def _profile_table(record: RunRecord) -> StageTable | None:
     epoch = record.run.epochs[index]
     stages, parts = ordered_stages(epoch)
     rows = tuple((name, f"stages/{encode(name)}") for name in (*stages, UNTIMED, *parts))
-    seconds = f"run/epochs/{index}/seconds" if epoch.seconds else ""
-    return StageTable(rows, seconds, rows[0] if stages else None)
+    return _timed_table(record.run, index, rows, rows[0] if stages else None)
 
 
 def modified_files(record: RunRecord) -> ModifiedFiles:
@@ -278,9 +340,9 @@ def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
     Raises:
         DocumentError: the record lacks the section that its kind promises.
     """
-    if record.kind in WITH_SECTION and getattr(record, record.kind) is None:
+    if record.kind in SECTIONS and getattr(record, SECTIONS[record.kind]) is None:
         raise DocumentError(f"Record {record.id} is a {record.kind} without its figures; measure it again.")
-    page = FINDINGS_PAGES[record.kind]
+    page = findings_page(record)
     return {
         "record": record,
         "name": document_name(record),
@@ -293,6 +355,12 @@ def findings_values(record: RunRecord, plot: str) -> dict[str, Any]:
     }
 
 
+def findings_page(record: RunRecord) -> str:
+    """NAME of `findings_NAME.md.j2`, the part of the template for a record: by its kind, or its benchmark's design."""
+    is_design = record.benchmark is not None and record.benchmark.design != "ladder"
+    return "arms" if is_design else FINDINGS_PAGES[record.kind]
+
+
 def _values_of_kind(record: RunRecord, page: str) -> dict[str, Any]:
     if page == "comparison":
         return comparison_values(record)
@@ -300,6 +368,8 @@ def _values_of_kind(record: RunRecord, page: str) -> dict[str, Any]:
         return history_values(record)
     if page == "run":
         return _run_values(record)
+    if page == "arms":
+        return _arms_values(record)
     return _ladder_values(record) if page == "ladder" else {}
 
 
@@ -307,6 +377,71 @@ def _ladder_values(record: RunRecord) -> dict[str, Any]:
     benchmark = record.benchmark
     assert benchmark is not None  # noqa: S101 - the caller chose a record that has one
     return {"benchmark": benchmark, "descriptive": is_descriptive(benchmark), "rungs": rungs(record)}
+
+
+def _arms_values(record: RunRecord) -> dict[str, Any]:
+    benchmark = record.benchmark
+    if benchmark is None or not benchmark.summaries:
+        raise DocumentError(f"Record {record.id} has no summaries to show; measure it again.")
+    return {
+        "benchmark": benchmark,
+        "descriptive": is_descriptive(benchmark),
+        "arms": arm_rows(benchmark),
+        "contrasts": contrast_rows(benchmark),
+    }
+
+
+def arm_rows(benchmark: Benchmark) -> list[ArmRow]:
+    """The arms of a design that is no ladder, each with what differs from the first one."""
+    arms = {arm.name: arm for arm in benchmark.arms}
+    base = benchmark.arms[0].overrides
+    return [
+        ArmRow(
+            at=f"benchmark/summaries/{index}/",
+            title=arms[row.arm].title or row.arm,
+            changes=override_changes(base, arms[row.arm].overrides),
+            precision=arms[row.arm].precision,
+            parity=parity(row),
+            scored=not math.isnan(row.icdar_hmean),
+        )
+        for index, row in enumerate(benchmark.summaries)
+        if row.arm in arms
+    ]
+
+
+def contrast_rows(benchmark: Benchmark, where: str = "benchmark") -> list[ContrastRow]:
+    """The ratios that a design asks for, with what each allows one to say."""
+    titles = {arm.name: arm.title or arm.name for arm in benchmark.arms}
+    shares = {share.stage: index for index, share in enumerate(benchmark.stage_shares)}
+    return [
+        ContrastRow(
+            at=f"{where}/contrasts/{index}/",
+            title=_contrast_title(benchmark, one, titles),
+            outcome=contrast_outcome(benchmark, one),
+            share=f"{where}/stage_shares/{shares[one.name]}/" if one.name in shares else "",
+            has_cpu=one.name in shares and not math.isnan(benchmark.stage_shares[shares[one.name]].cpu),
+        )
+        for index, one in enumerate(benchmark.contrasts)
+    ]
+
+
+def _contrast_title(benchmark: Benchmark, contrast: Contrast, titles: Mapping[str, str]) -> str:
+    if benchmark.design == "whatif":
+        return contrast.name
+    if benchmark.design == "leave-one-out":
+        return titles.get(contrast.above, contrast.above).removeprefix("without ")
+    return f"{titles.get(contrast.above, contrast.above)} / {titles.get(contrast.below, contrast.below)}"
+
+
+def contrast_outcome(benchmark: Benchmark, contrast: Contrast) -> str:
+    """What a ratio allows one to say of the arm below: faster, slower, no change, inconclusive or descriptive."""
+    if is_descriptive(benchmark) or contrast.pairs < VERDICT_ROUNDS:
+        return "descriptive"
+    if contrast.low > 1 - EQUIVALENCE_MARGIN and contrast.high < 1 + EQUIVALENCE_MARGIN:
+        return "no change"
+    if contrast.low > 1:
+        return "faster"
+    return "slower" if contrast.high < 1 else "inconclusive"
 
 
 def _run_values(record: RunRecord) -> dict[str, Any]:
@@ -319,5 +454,28 @@ def _run_values(record: RunRecord) -> dict[str, Any]:
         "best": best_epoch(run) if run else None,
         "warm_pair": warm_pair(run) if run else None,
         "stage_table": stage_table(record),
+        "printed": printed_rows(record),
+        "verdict": _clock_verdict(record),
+        "encode": encode,
         "parity_floor": PARITY_FLOOR,
     }
+
+
+def _clock_verdict(record: RunRecord) -> str:
+    """What the trainer's clock calls the epoch whose stages are shown; '' where it says nothing."""
+    if record.run is None or not record.run.epochs:
+        return ""
+    index = profiled_index(record) if record.kind == "profile" else len(record.run.epochs) - 1
+    limit = record.run.epochs[index].limit if index is not None else None
+    return limit.verdict if limit is not None else ""
+
+
+def printed_rows(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Name, milliseconds and share of the rows that a profiling command printed, as paths; none for other records."""
+    figures = record.fact.figures if record.fact else {}
+    names = [name.removesuffix(MILLISECONDS) for name in figures if name.endswith(MILLISECONDS)]
+    return [
+        (name, f"fact/figures/{encode(name + MILLISECONDS)}", f"fact/figures/{encode(name + SHARE)}")
+        for name in names
+        if name + SHARE in figures
+    ]

@@ -10,7 +10,12 @@ from agent_tools.handbook.blocks import DocumentError, Header, files_digest
 ACCEPTED = "accepted.json"
 """Beside the sessions under `logs/`: which record was accepted, itself no record."""
 
-HEADER_VALUES = {"findings": {"record"}, "current_state": {"records", "plans"}, "judge": {"simulations"}}
+HEADER_VALUES = {
+    "findings": {"record"},
+    "current_state": {"records", "plans"},
+    "judge": {"simulations"},
+    "performance": {"records"},
+}
 """Per kind of document, what its header names: paths relative to the document's folder."""
 
 
@@ -26,6 +31,11 @@ def newest_simulation(folder: Path) -> Path | None:
     return max(
         (path for path in record_files(folder) if "-simulation-" in path.name), key=lambda path: path.name, default=None
     )
+
+
+def has_benchmark(folder: Path) -> bool:
+    """Whether such a folder holds a benchmark, by the names of its files: then there is a page about performance."""
+    return any("-benchmark-" in path.name for path in record_files(folder))
 
 
 def plan_files(folder: Path) -> list[Path]:
@@ -53,6 +63,8 @@ def document_inputs(header: Header, folder: Path) -> dict[str, str]:
             raise DocumentError("no simulation record is left; restore one, or delete the document.")
         return {"all": files_digest([simulation], folder)}
     records = record_files(_below(folder, header.values["records"]))
+    if header.document == "performance":
+        return {"all": files_digest(records, folder)}
     plans = plan_files(_below(folder, header.values["plans"]))
     return {
         "records": files_digest(records, folder),

@@ -26,30 +26,38 @@ from agent_tools.handbook.blocks import (
 )
 from agent_tools.handbook.figures import FigureError
 from agent_tools.handbook.findings import FINDINGS_PAGES, findings_values, slug
-from agent_tools.handbook.inputs import document_inputs, newest_simulation, plan_files, record_files
+from agent_tools.handbook.inputs import document_inputs, has_benchmark, newest_simulation, plan_files, record_files
 from agent_tools.handbook.markdown import SafeSource, environment
+from agent_tools.handbook.performance import performance_values
 from agent_tools.handbook.plans import PLANS_FOLDER
+from agent_tools.handbook.plots.arms import draw_arms
 from agent_tools.handbook.plots.comparison import draw_comparison
 from agent_tools.handbook.plots.history import draw_history
 from agent_tools.handbook.plots.ladder import draw_ladder
+from agent_tools.handbook.plots.stages import draw_timeline, draw_whatif
 from agent_tools.handbook.plots.stamps import is_current, stamp
 from agent_tools.handbook.state import RecordEntry, read_ledger, record_source, relative, state_values
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import parse_record, write_atomically
 
 TEMPLATE_VERSIONS = {
-    "findings": "v2",
+    "findings": "v3",
     "current_state": "v2",
     "judge": "v1",
+    "performance": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",
+    "arms_plot": "v1",
+    "whatif_plot": "v1",
+    "timeline_plot": "v1",
 }
 """Version that the markers carry; the parts of a template have the version of the whole.
 
 History:
 - v1 (2026-11): first form.
 - findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
+- findings v3 (2026-11): designs that are no ladder, the CPU share of stages, the verdict of their clock, transforms.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
@@ -57,13 +65,26 @@ History:
 STATE_PAGE = "99_current_state.md"
 STATE_PATH = f"docs/ai_handbook/{STATE_PAGE}"
 JUDGE_PATH = "docs/ai_handbook/02_dev_guide/judge.md"
+PERFORMANCE_PATH = "docs/ai_handbook/02_dev_guide/performance.md"
 
-PLOTS: Mapping[str, tuple[str, Callable[[RunRecord], str]]] = {
-    "benchmark": ("ladder", draw_ladder),
-    "comparison": ("comparison", draw_comparison),
-    "history": ("history", draw_history),
+PLOTS: Mapping[str, Callable[[RunRecord], str]] = {
+    "ladder": draw_ladder,
+    "arms": draw_arms,
+    "whatif": draw_whatif,
+    "timeline": draw_timeline,
+    "comparison": draw_comparison,
+    "history": draw_history,
 }
-"""Kinds of record whose findings have a plot -> the end of its name and what draws it."""
+"""The plots of findings: the end of their file names, and what draws them."""
+
+
+def plot_name(record: RunRecord) -> str:
+    """Which of `PLOTS` the findings of a record have; '' for none."""
+    if record.benchmark is not None:
+        return {"ladder": "ladder", "whatif": "whatif"}.get(record.benchmark.design, "arms")
+    if record.kind == "profile":
+        return "timeline" if record.run is not None and record.run.timeline else ""
+    return record.kind if record.kind in PLOTS else ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +158,11 @@ def render_state(root: Path) -> Path:
     return write_drafts([draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)])[0]
 
 
+def render_pages(root: Path) -> list[Path]:
+    """Render the pages that every new record changes: performance, where there is a benchmark, and the state page."""
+    return write_drafts(_draft_pages(root.resolve()))
+
+
 def render_demo(root: Path, folder: Path | str) -> list[Path]:
     """Render findings and state page of a folder that stands alone, such as `outputs/demo`. See `render_documents`."""
     place = inside(folder, root.resolve())
@@ -144,9 +170,9 @@ def render_demo(root: Path, folder: Path | str) -> list[Path]:
 
 
 def render_all(root: Path) -> list[Path]:
-    """Render every committed page: all findings under `logs/`, the page about the judge, then the state page.
+    """Render every committed page: all findings under `logs/`, the pages about judge and performance, the state page.
 
-    Without a record of a simulation there is no page about the judge.
+    Without a record of a simulation there is no page about the judge, without a benchmark none about performance.
     """
     return write_drafts(draft_all(root))
 
@@ -158,7 +184,12 @@ def draft_all(root: Path) -> list[Draft]:
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     if newest_simulation(root / "logs") is not None:
         drafts.append(draft_judge(root / JUDGE_PATH, root / "logs", root))
-    return [*drafts, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
+    return [*drafts, *_draft_pages(root)]
+
+
+def _draft_pages(root: Path) -> list[Draft]:
+    shown = [draft_performance(root / PERFORMANCE_PATH, root / "logs", root)] if has_benchmark(root / "logs") else []
+    return [*shown, draft_state(root / STATE_PATH, root / "logs", root / PLANS_FOLDER, root)]
 
 
 def write_drafts(drafts: Sequence[Draft]) -> list[Path]:
@@ -222,12 +253,13 @@ def findings_path(record: RunRecord, folder: Path) -> Path:
 
 def plot_path(record: RunRecord, folder: Path) -> Path | None:
     """Where the plot of a record stands; None if its findings have none."""
-    return folder / f"{slug(record)}-{PLOTS[record.kind][0]}.svg" if record.kind in PLOTS else None
+    name = plot_name(record)
+    return folder / f"{slug(record)}-{name}.svg" if name else None
 
 
 def plot_version(record: RunRecord) -> str:
     """The version that the stamp of a record's plot carries."""
-    return TEMPLATE_VERSIONS[f"{PLOTS[record.kind][0]}_plot"]
+    return TEMPLATE_VERSIONS[f"{plot_name(record)}_plot"]
 
 
 def _draft_plot(path: Path, record: RunRecord, inputs: str) -> Draft:
@@ -235,7 +267,7 @@ def _draft_plot(path: Path, record: RunRecord, inputs: str) -> Draft:
     version = plot_version(record)
     if before is not None and is_current(before, inputs, version):
         return Draft(path, before, before)
-    return Draft(path, stamp(PLOTS[record.kind][1](record), inputs, version), before)
+    return Draft(path, stamp(PLOTS[plot_name(record)](record), inputs, version), before)
 
 
 def draft_judge(page: Path, records_folder: Path, root: Path) -> Draft:
@@ -252,6 +284,19 @@ def draft_judge(page: Path, records_folder: Path, root: Path) -> Draft:
     source = record_source(entry.record.id, entry.data, entry.path, page.parent)
     values = {"record": entry.record, "simulation": entry.record.simulation, "r": source}
     return _draft(page, header, values, [source], root)
+
+
+def draft_performance(page: Path, records_folder: Path, root: Path) -> Draft:
+    """Draft of the page about performance from all records of a folder of records or of sessions."""
+    header = Header("performance", {"records": relative(records_folder, page.parent)})
+    entries, plots = [], dict[str, str]()
+    for path in record_files(records_folder):
+        stored = load_record(path, root)
+        entries.append(RecordEntry(stored.record, record_source(stored.record.id, stored.data, path, page.parent)))
+        plot = plot_path(stored.record, path.parent.parent)
+        if plot is not None:
+            plots[stored.record.id] = relative(plot, page.parent)
+    return _draft(page, header, performance_values(entries, plots), [entry.source for entry in entries], root)
 
 
 def draft_state(page: Path, records_folder: Path, plans_folder: Path, root: Path) -> Draft:

@@ -30,7 +30,7 @@ RUNS_SHOWN = 5
 """Train, evaluate and profile records per machine; the store lists the others."""
 COMPARISONS_SHOWN = 5
 """Comparisons per machine; the store lists the others."""
-UNMEASURED = frozenset({"reported", "override", "simulation", "imported"})
+UNMEASURED = frozenset({"reported", "override", "simulation", "imported", "fact"})
 """Kinds that say nothing about one of the machines of this page."""
 
 FIGURES = (
@@ -213,10 +213,10 @@ def _machine(
     machine = entries[0].record.machine
     groups: dict[LadderKey, list[RecordEntry]] = {}
     for entry in entries:
-        if entry.record.benchmark is not None and entry.record.benchmark.summaries:
+        if is_ladder(entry.record):
             groups.setdefault(_ladder_key(entry.record), []).append(entry)
     titles = _ladder_titles(groups)
-    runs = [entry for entry in entries if entry.record.kind in {"train", "evaluate", "profile"}]
+    runs = [entry for entry in entries if entry.record.kind in {"train", "evaluate", "profile"} and entry.record.run]
     comparisons = [entry for entry in entries if entry.record.comparison is not None]
     return MachineState(
         title=f"{machine.cpu_model}{f', {machine.gpu_model}' if machine.gpu_model else ''}"
@@ -227,6 +227,12 @@ def _machine(
         comparisons=tuple(_comparison(entry, decisions) for entry in comparisons[:COMPARISONS_SHOWN]),
         runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
     )
+
+
+def is_ladder(record: RunRecord) -> bool:
+    """Whether a record holds a ladder that was climbed: other designs have no first and last rung to compare."""
+    benchmark = record.benchmark
+    return benchmark is not None and benchmark.design == "ladder" and bool(benchmark.summaries)
 
 
 def _ladder_key(record: RunRecord) -> LadderKey:

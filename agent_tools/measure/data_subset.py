@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from agent_tools.measure.rungs import VAL
+from agent_tools.measure.rungs import TRAIN, VAL
 from agent_tools.measure.trainer import hydra_value
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import write_atomically
@@ -51,12 +51,34 @@ def _annotated_images(source: Path) -> dict[str, Any]:
     return entries
 
 
-def data_overrides(root: Path, data: Path, split: str, annotation: Path) -> list[str]:
-    """Return the overrides that point validation at a split of `data` with the given annotation file."""
+def data_overrides(root: Path, data: Path, split: str, annotation: Path, dataset: str = VAL) -> list[str]:
+    """Return the overrides that point a dataset of the trainer at a split of `data` with the given annotation file.
+
+    Args:
+        root: the repository.
+        data: the data folder.
+        split: which of its image folders.
+        annotation: the annotation file of the subset.
+        dataset: key of the dataset's configuration; validation's by default.
+    """
     return [
         f"dataset_base_path={hydra_value(relative_to_root(data, root) + '/')}",
-        f"{VAL}.image_path={hydra_value(relative_to_root(data / 'images' / split, root))}",
-        f"{VAL}.annotation_path={hydra_value(relative_to_root(annotation, root))}",
+        f"{dataset}.image_path={hydra_value(relative_to_root(data / 'images' / split, root))}",
+        f"{dataset}.annotation_path={hydra_value(relative_to_root(annotation, root))}",
+    ]
+
+
+def training_overrides(root: Path, data: Path, split: str, annotation: Path, epochs: int) -> list[str]:
+    """Return the overrides of a training on a subset whose epochs are timed: nothing is validated or kept."""
+    validated = data_overrides(root, data, split, annotation)[1:]
+    return [
+        *data_overrides(root, data, split, annotation, TRAIN),
+        *validated,
+        f"trainer.max_epochs={epochs}",
+        "trainer.limit_val_batches=0",
+        "trainer.num_sanity_val_steps=0",
+        "callbacks.best=null",
+        "callbacks.last=null",
     ]
 
 

@@ -1,132 +1,15 @@
-"""Optimisations switched on one after another, each measured from the same weights in fresh processes.
-
-The rungs are in `rungs.py`. A sample is one process with a fresh cache folder; the rungs of a round run in a random,
-stored order (Abedi & Brecht, ICPE 2017), one at a time: two on one machine would contend.
-"""
+"""Optimisations switched on one after another, and other designs that have a name: `rungs.py` says which."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import fcntl
-import json
-import shutil
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import psutil
-from pydantic import TypeAdapter
-
-from agent_tools.jobs.machine_lock import measuring
-from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations
-from agent_tools.measure.ladder_summaries import summaries
-from agent_tools.measure.orders import random_orders
-from agent_tools.measure.rungs import LADDERS, LadderError, ladder_arms
-from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT
-from agent_tools.measure.trainer import (
-    FinishedRun,
-    Progress,
-    TrainerCancelled,
-    TrainerError,
-    hydra_value,
-    run_trainer,
-    said_by,
-    silent,
-)
-from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.fingerprints import canonical_hash, environment, file_sha256, machine, strip_private
-from agent_tools.records.importers import RunFileError, check_finished, judged_dataset, public_git
-from agent_tools.records.schema import (
-    Arm,
-    Benchmark,
-    DatasetFingerprint,
-    EpochFigures,
-    GitState,
-    Machine,
-    Protocol,
-    RunFile,
-    RunRecord,
-    Sample,
-)
-from agent_tools.records.store import RecordStore, new_id, write_atomically
-
-__all__ = ["LADDERS", "LadderError", "cold_seconds", "ladder_arms", "partial_samples", "random_orders", "run_ladder"]
-
-PARITY_MARGIN = 0.005
-"""Loss of hmean that still counts as equal accuracy."""
-
-SAMPLE_SECONDS = 30 * 60.0
-"""A sample that takes longer is ended: a loader that hangs must not hold the machine for ever."""
-
-LOCK = ".lock"
-"""File of a ladder's folder that its process holds locked."""
-
-PREPARATION_PREFIXES = ("preload", "cache", "prepare")
-"""Entries of `setup_seconds` that belong to a cold epoch: work on the data, not imports or the model."""
-
-
-# --- measuring ---------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _State:
-    """Everything measured so far; written to disk after each sample."""
-
-    samples: list[Sample] = field(default_factory=list)
-    runs: dict[str, RunFile] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    dataset: DatasetFingerprint | None = None
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What the caller of `run_ladder` asked for."""
-
-    name: str
-    data: Path
-    split: str
-    images: int
-    size: tuple[int, int]
-    rounds: int
-    passes: int
-    checkpoint: Path | None
-    seed: int
-    overrides: list[str]
-    margin: float
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a ladder will do, settled before its first sample."""
-
-    root: Path
-    id: str
-    name: str
-    arms: list[Arm]
-    orders: list[list[str]]
-    seed: int
-    common: list[str]
-    checkpoint_sha256: str
-    command: list[str]
-    margin: float
-    started: datetime
-    git: GitState | None
-    machine: Machine
-
-    @property
-    def folder(self) -> Path:
-        """Where the ladder keeps its working files."""
-        return self.root / "outputs" / "ladders" / self.id
-
-    @property
-    def total(self) -> int:
-        """Number of samples."""
-        return len(self.arms) * len(self.orders)
+from agent_tools.measure.arms_experiment import PARITY_MARGIN, ArmsOutput, ArmsRequest, Phase, run_arms
+from agent_tools.measure.rungs import arms_design
+from agent_tools.measure.trainer import Progress
+from agent_tools.records.schema import RunRecord
 
 
 def run_ladder(
@@ -142,6 +25,7 @@ def run_ladder(
     checkpoint: Path | str | None = None,
     seed: int = 0,
     margin: float = PARITY_MARGIN,
+    phase: Phase = "val",
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
@@ -149,24 +33,22 @@ def run_ladder(
     folder: Path | None = None,
     command: Sequence[str] | None = None,
 ) -> RunRecord:
-    """Measure a ladder and store its record.
-
-    Every finished sample is in `outputs/ladders/ID/samples.json` at once, and when a sample fails or the ladder is
-    cancelled, the rounds that were complete become a record that the error names: nothing measured is lost.
+    """Measure a ladder, or another design of `rungs.py`, and store its record. See `ArmsRequest` and `run_arms`.
 
     Args:
         root: the repository.
-        name: a key of LADDERS.
-        data: a data folder with `images/SPLIT/` and `jsons/SPLIT.json`.
-        split: which split is validated on.
-        images: how many of its images, the first by sorted name.
-        size: network input, (height, width) or one side of a square, pixels.
-        rounds: samples of each arm; fewer than 6 make the record descriptive.
-        passes: validation epochs per process, at least 2: epoch 0 is cold, the later ones are warm.
-        checkpoint: weights that every arm loads; without one there is no parity evidence.
+        name: one of `benchmark_names()`.
+        data: see `ArmsRequest`, as the arguments that are not named here.
+        split: which split.
+        images: how many images.
+        size: (height, width), or one side of a square, pixels.
+        rounds: samples of each arm.
+        passes: epochs per process.
+        checkpoint: weights that every arm loads.
         seed: of the random order.
         margin: loss of hmean that still counts as equal.
-        overrides: given to every arm, after the rung's own (`model=...`, `batch_size=...`).
+        phase: which epochs are timed.
+        overrides: given to every arm (`model=...`, `batch_size=...`).
         progress: called before the first and after each sample with the estimated time left.
         cancel: once set, the running sample is ended and TrainerCancelled is raised.
         session: the session that the record is stored under.
@@ -177,8 +59,8 @@ def run_ladder(
         LadderError: unusable arguments, a sample that failed, or data or weights that changed between samples.
         TrainerCancelled: `cancel` was set.
     """
-    request = _Request(
-        name=name,
+    design = arms_design(name)
+    request = ArmsRequest(
         data=Path(data),
         split=split,
         images=images,
@@ -187,344 +69,10 @@ def run_ladder(
         passes=passes,
         checkpoint=Path(checkpoint) if checkpoint is not None else None,
         seed=seed,
-        overrides=list(overrides),
+        overrides=tuple(overrides),
         margin=margin,
+        phase=phase,
     )
-    plan = _plan(Path(root).resolve(), request, command)
-    state = _State()
-    say = progress or silent
-    with measuring(f"{name} ladder", said_by(say), cancel), _working_folder(plan):
-        try:
-            _measure(plan, state, say, cancel)
-        except WorkbenchError as error:
-            kept = _keep_rounds(plan, state, session, folder)
-            raise type(error)(f"{error}{kept}") from error
-    record = _record(plan, state, len(plan.orders))
-    RecordStore(plan.root).write(record, session, folder)
-    return record
-
-
-@contextlib.contextmanager
-def _working_folder(plan: _Plan) -> Iterator[None]:
-    """Hold the ladder's folder, remove its caches at the end, and first those that killed ladders left behind."""
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with (plan.folder / LOCK).open("w") as lock:
-        # The kernel lets go of it with the process, however that ends.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _sweep(plan.folder.parent)
-        try:
-            yield
-        finally:
-            shutil.rmtree(plan.folder / "cache", ignore_errors=True)
-
-
-def _sweep(ladders: Path) -> None:
-    for cache in ladders.glob("*/cache"):
-        with (cache.parent / LOCK).open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            shutil.rmtree(cache, ignore_errors=True)
-
-
-def _keep_rounds(plan: _Plan, state: _State, session: str | None, folder: Path | None) -> str:
-    """Record the rounds that are complete, and say so; '' where there is none."""
-    rounds = _complete_rounds(plan, state)
-    if not rounds:
-        return ""
-    try:
-        RecordStore(plan.root).write(_record(plan, state, rounds), session, folder)
-    except WorkbenchError as error:
-        return f"\nThe complete rounds ({rounds}) could not be recorded: {error}"
-    return f"\nThe complete rounds ({rounds}) are kept as record {plan.id}."
-
-
-def _complete_rounds(plan: _Plan, state: _State) -> int:
-    return len(state.samples) // len(plan.arms)
-
-
-def _plan(root: Path, request: _Request, command: Sequence[str] | None) -> _Plan:
-    """Check the request, write the annotations of the subset, and settle everything before the first sample."""
-    arms = ladder_arms(request.name)
-    _check_request(request)
-    ladder_id = new_id("benchmark")
-    annotation = root / "outputs" / "ladders" / ladder_id / f"{request.split}.json"
-    subset_annotations(request.data, request.split, request.images, annotation)
-    return _Plan(
-        root=root,
-        id=ladder_id,
-        name=request.name,
-        arms=arms,
-        orders=random_orders([arm.name for arm in arms], request.rounds, request.seed),
-        seed=request.seed,
-        common=_common_overrides(root, request, annotation),
-        checkpoint_sha256=file_sha256(request.checkpoint) if request.checkpoint else "",
-        command=strip_private(list(command or _command(request, root)), root),
-        margin=request.margin,
-        started=datetime.now(UTC),
-        git=public_git(root),
-        machine=machine(),
-    )
-
-
-def _common_overrides(root: Path, request: _Request, annotation: Path) -> list[str]:
-    height, width = request.size
-    weights = [f"checkpoint={hydra_value(relative_to_root(request.checkpoint, root))}"] if request.checkpoint else []
-    return [
-        *data_overrides(root, request.data, request.split, annotation),
-        f"image_size=[{height},{width}]",
-        f"passes={request.passes}",
-        *weights,
-        *request.overrides,
-    ]
-
-
-def _check_request(request: _Request) -> None:
-    if request.rounds < 1:
-        raise LadderError(f"rounds is {request.rounds}; take at least 1, and 6 for intervals.")
-    if request.passes < 2:
-        raise LadderError(
-            f"passes is {request.passes}; take at least 2: epoch 0 is cold, only the later ones are warm."
-        )
-    weights = request.checkpoint
-    if weights is not None and not weights.is_file():
-        near = difflib.get_close_matches(weights.name, [item.name for item in weights.parent.glob("*")], n=1)
-        hint = f"; the nearest file there is {near[0]}" if near else ""
-        raise LadderError(f"The checkpoint {weights} does not exist{hint}.")
-
-
-def _command(request: _Request, root: Path) -> list[str]:
-    height, width = request.size
-    flags: dict[str, Any] = {
-        "data": relative_to_root(request.data, root),
-        "split": request.split,
-        "images": request.images,
-        "size": height if height == width else f"{height}x{width}",
-        "rounds": request.rounds,
-        "passes": request.passes,
-        "checkpoint": request.checkpoint and relative_to_root(request.checkpoint, root),
-        "seed": request.seed,
-    }
-    given = [part for flag, value in flags.items() if value is not None for part in (f"--{flag}", str(value))]
-    return ["agent-tools", "bench", "ladder", request.name, *given, *request.overrides]
-
-
-def _measure(plan: _Plan, state: _State, progress: Progress, cancel: threading.Event | None) -> None:
-    arms = {arm.name: arm for arm in plan.arms}
-    begun = time.monotonic()
-    progress(0, plan.total, f"{plan.name} ladder: {len(plan.arms)} arms x {len(plan.orders)} rounds")
-    for number, order in enumerate(plan.orders):
-        for position, name in enumerate(order):
-            sample = _sample(plan, state, arms[name], number, position, cancel)
-            state.samples.append(sample)
-            _save_partial(plan, state)
-            message = f"round {number + 1}/{len(plan.orders)}, {name}: {min(sample.warm_seconds):.2f} s warm"
-            remaining = _time_left(plan, state, time.monotonic() - begun)
-            progress(len(state.samples), plan.total, f"{message}; about {_minutes(remaining)} left")
-
-
-def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, cancel: threading.Event | None) -> Sample:
-    run_id = new_id("evaluate")
-    here = plan.folder.relative_to(plan.root).as_posix()
-    cache = plan.folder / "cache" / run_id
-    load = psutil.getloadavg()[0]
-    overrides = [*arm.overrides, *plan.common, f"cache_dir={here}/cache/{run_id}"]
-    try:
-        finished = run_trainer(
-            plan.root,
-            "evaluate",
-            overrides,
-            run_id=run_id,
-            output_dir=f"{here}/runs",
-            log=plan.folder / "logs" / f"round{number}-{arm.name}.log",
-            cancel=cancel,
-            limit_seconds=SAMPLE_SECONDS,
-        )
-        check_finished(finished.run)
-    except TrainerCancelled:
-        raise
-    except (TrainerError, RunFileError) as error:
-        raise LadderError(_failure(plan, state, arm, number, error)) from error
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
-    _check_same(plan, state, arm, finished.run)
-    state.runs[arm.name] = finished.run
-    state.seconds.setdefault(arm.name, []).append(finished.seconds)
-    return _as_sample(finished, arm, number, position, load)
-
-
-def _failure(plan: _Plan, state: _State, arm: Arm, number: int, error: Exception) -> str:
-    kept = f"outputs/ladders/{plan.id}/samples.json"
-    taken = f"The {len(state.samples)} samples taken before are kept in {kept}." if state.samples else ""
-    return f"Arm {arm.name} ({' '.join(arm.overrides)}) failed in round {number}. {taken}\n{error}"
-
-
-def _check_same(plan: _Plan, state: _State, arm: Arm, run: RunFile) -> None:
-    """Refuse a sample that saw other data or other weights than the first one: it could not be compared."""
-    dataset = judged_dataset(run.datasets)
-    if dataset is None:
-        raise LadderError(f"Run {run.id} ({arm.name}) names no data set; without one its times cannot be compared.")
-    if state.dataset is not None and dataset.content_hash != state.dataset.content_hash:
-        raise LadderError(
-            f"Arm {arm.name} saw other data than the first sample ({dataset.images} images with hash "
-            f"{dataset.content_hash[:12]}, not {state.dataset.content_hash[:12]}); leave the data alone meanwhile."
-        )
-    state.dataset = state.dataset or dataset
-    loaded = run.checkpoints.get("loaded", {}).get("sha256", "")
-    if plan.checkpoint_sha256 and loaded != plan.checkpoint_sha256:
-        raise LadderError(
-            f"Arm {arm.name} loaded weights with hash {loaded[:12] or '(none)'}, not {plan.checkpoint_sha256[:12]}; "
-            "every arm must load the same checkpoint."
-        )
-
-
-def _as_sample(finished: FinishedRun, arm: Arm, number: int, position: int, load: float) -> Sample:
-    run = finished.run
-    epochs = [epoch for epoch in run.epochs if epoch.phase == "val"]
-    if len(epochs) < 2:
-        raise LadderError(f"Arm {arm.name} ran {len(epochs)} validation epochs; passes=2 or more must give a warm one.")
-    last = epochs[-1]
-    missing = [metric for metric in ("icdar_hmean", "cleval_hmean") if metric not in last.metrics]
-    if missing:
-        raise LadderError(f"Arm {arm.name} reports no {missing[0]}; every sample of a ladder is scored.")
-    return Sample(
-        arm=arm.name,
-        round=number,
-        position=position,
-        run_id=run.id,
-        cold_seconds=cold_seconds(epochs[0], run.setup_seconds),
-        warm_seconds=[epoch.seconds for epoch in epochs[1:]],
-        images=last.images,
-        setup_seconds=run.setup_seconds,
-        stages=last.stages,
-        metrics=last.metrics,
-        load=round(load, 2),
-    )
-
-
-def cold_seconds(first: EpochFigures, setup_seconds: dict[str, float]) -> float:
-    """Return what the first epoch cost, seconds: its own time and the filling of caches before it, not the model."""
-    prepared = sum(value for name, value in setup_seconds.items() if name.startswith(PREPARATION_PREFIXES))
-    return first.seconds + prepared
-
-
-def _save_partial(plan: _Plan, state: _State) -> None:
-    """Keep everything that a record of the samples so far would need."""
-    measured = [_measured_arm(arm, state.runs[arm.name]) if arm.name in state.runs else arm for arm in plan.arms]
-    partial = {
-        "id": plan.id,
-        "ladder": plan.name,
-        "command": plan.command,
-        "started": plan.started.isoformat(),
-        "overrides": strip_private(plan.common, plan.root),
-        "git": plan.git and plan.git.model_dump(mode="json"),
-        "machine": plan.machine.model_dump(mode="json"),
-        "environment": _environment(plan, state),
-        "dataset": _dataset(plan, state),
-        "arms": [arm.model_dump() for arm in measured],
-        "planned_order": plan.orders,
-        "protocol": _protocol(plan, _complete_rounds(plan, state), tree_changed=False).model_dump(),
-        "checkpoint_sha256": plan.checkpoint_sha256,
-        "parity_margin": plan.margin,
-        "samples": [sample.model_dump(mode="json") for sample in state.samples],
-    }
-    write_atomically(plan.folder / "samples.json", json.dumps(partial, indent=1))
-
-
-def partial_samples(root: Path, ladder_id: str) -> list[Sample]:
-    """Read the samples that a ladder took, finished or not.
-
-    Raises:
-        LadderError: there is no such ladder under `outputs/ladders/`.
-    """
-    file = root / "outputs" / "ladders" / Path(ladder_id).name / "samples.json"
-    if not file.is_file():
-        raise LadderError(f"There is no ladder '{ladder_id}' under outputs/ladders/; its samples.json is missing.")
-    return TypeAdapter(list[Sample]).validate_python(json.loads(file.read_text(encoding="utf-8"))["samples"])
-
-
-def _time_left(plan: _Plan, state: _State, elapsed: float) -> float:
-    """Seconds still to go: each remaining sample costs what its arm cost so far, else the mean of all samples."""
-    done = {arm: len(values) for arm, values in state.seconds.items()}
-    mean = elapsed / len(state.samples)
-    return sum(
-        (len(plan.orders) - done.get(arm.name, 0)) * _mean_or(state.seconds.get(arm.name, []), mean)
-        for arm in plan.arms
-    )
-
-
-def _mean_or(values: Sequence[float], default: float) -> float:
-    return sum(values) / len(values) if values else default
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-# --- the record --------------------------------------------------------------------------------------------------
-
-
-def _record(plan: _Plan, state: _State, rounds: int) -> RunRecord:
-    """Make the record of the first `rounds` rounds."""
-    samples = state.samples[: rounds * len(plan.arms)]
-    arms = [_measured_arm(arm, state.runs[arm.name]) for arm in plan.arms]
-    config = strip_private(state.runs[plan.arms[-1].name].config, plan.root)
-    changed = _tree_changes(plan)
-    return RunRecord(
-        id=plan.id,
-        kind="benchmark",
-        title=f"{plan.name} ladder" + (f", {rounds} of {len(plan.orders)} rounds" if rounds < len(plan.orders) else ""),
-        started=plan.started,
-        ended=datetime.now(UTC),
-        command=plan.command,
-        git=plan.git,
-        machine=plan.machine,
-        environment=_environment(plan, state) | changed,
-        config=config,
-        config_hash=canonical_hash(config),
-        overrides=strip_private(plan.common, plan.root),
-        dataset=DatasetFingerprint.model_validate(_dataset(plan, state)),
-        benchmark=Benchmark(
-            name=plan.name,
-            arms=arms,
-            protocol=_protocol(plan, rounds, tree_changed=bool(changed)),
-            samples=samples,
-            summaries=summaries(samples, arms, plan.margin),
-            checkpoint_sha256=plan.checkpoint_sha256,
-            parity_margin=plan.margin,
-        ),
-    )
-
-
-def _dataset(plan: _Plan, state: _State) -> Any:
-    return state.dataset and strip_private(state.dataset.model_dump(mode="json"), plan.root)
-
-
-def _environment(plan: _Plan, state: _State) -> dict[str, str]:
-    """This process's settings, and those of the highest rung that has run."""
-    ran = [state.runs[arm.name].environment for arm in plan.arms if arm.name in state.runs]
-    return environment() | strip_private(ran[-1] if ran else {}, plan.root)
-
-
-def _measured_arm(arm: Arm, run: RunFile) -> Arm:
-    seen = {"precision": run.precision.get("used", ""), "decoder": run.environment.get("decoder", "")}
-    return arm.model_copy(update=seen)
-
-
-def _tree_changes(plan: _Plan) -> dict[str, str]:
-    after = public_git(plan.root)
-    if plan.git is None or after is None or (after.commit, after.dirty_hash) == (plan.git.commit, plan.git.dirty_hash):
-        return {}
-    # Later samples ran other code than the commit says: the figures stay, and can support no verdict.
-    return {"tree": f"changed while measuring: now at {after.commit[:12]}, {', '.join(after.changed_files) or 'clean'}"}
-
-
-def _protocol(plan: _Plan, rounds: int, tree_changed: bool) -> Protocol:
-    return Protocol(
-        rounds=rounds,
-        warmup_epochs=1,
-        order_seed=plan.seed,
-        order=plan.orders[:rounds],
-        descriptive=tree_changed or rounds < PAIRS_FOR_A_VERDICT,
-    )
+    title = f"{name} ladder" if design.design == "ladder" else name.replace("_", " ")
+    said = list(command or ["agent-tools", "bench", "ladder", name, *request.flags(Path(root).resolve())])
+    return run_arms(root, design, request, ArmsOutput(title, said, "benchmark", session, folder), progress, cancel)

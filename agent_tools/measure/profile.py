@@ -27,7 +27,8 @@ class ProfileError(WorkbenchError):
 class StageRow:
     """One stage of one epoch.
 
-    `share` is of the epoch's wall clock. Parts (see `stage_seconds`) are CPU seconds; with workers they overlap with
+    `share` is of the epoch's wall clock, `cpu_share` of the CPU seconds of all stages, None where they were not
+    measured. Parts (see `stage_seconds`) are CPU seconds; with workers they overlap with
     the rest, and their shares may exceed that of the wait.
     """
 
@@ -35,6 +36,7 @@ class StageRow:
     seconds: float
     share: float
     milliseconds_per_image: float
+    cpu_share: float | None = None
 
 
 def profile_run(
@@ -54,7 +56,8 @@ def profile_run(
     Args:
         root: the repository.
         run_id: an existing run (`latest` for the newest); without one, an evaluation is run.
-        overrides: Hydra overrides of that evaluation; `passes=2` is added, so that a warm epoch is profiled.
+        overrides: Hydra overrides of that evaluation; `passes=2` and `timeline=true` are added, so
+            that a warm epoch is profiled and drawn.
         phase: which kind of epoch is profiled; the last one of that kind.
         progress: called after each epoch of the evaluation.
         cancel: once set, the evaluation is ended and TrainerCancelled is raised.
@@ -82,6 +85,8 @@ def _evaluate(
     asked = list(overrides)
     if not any(override.lstrip("+").startswith("passes=") for override in asked):
         asked.append("passes=2")
+    if not any(override.lstrip("+").startswith("timeline=") for override in asked):
+        asked.append("timeline=true")
     with measuring("profile", progress and (lambda said: progress(0, 0, said)), cancel):
         return run_trainer(root, "evaluate", asked, progress=progress, cancel=cancel).run
 
@@ -109,9 +114,15 @@ def stage_rows(epoch: EpochFigures) -> list[StageRow]:
             seconds=seconds,
             share=seconds / epoch.seconds if epoch.seconds else 0.0,
             milliseconds_per_image=1000 * seconds / epoch.images if epoch.images else 0.0,
+            cpu_share=_cpu_share(epoch, stage),
         )
         for stage, seconds in stage_seconds(epoch).items()
     ]
+
+
+def _cpu_share(epoch: EpochFigures, stage: str) -> float | None:
+    total = sum(epoch.cpu.values())
+    return epoch.cpu[stage] / total if total and stage in epoch.cpu else None
 
 
 def stage_table(record: RunRecord) -> list[StageRow]:

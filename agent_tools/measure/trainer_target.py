@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agent_tools.measure.arms_experiment import cold_seconds
 from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations
-from agent_tools.measure.ladder import cold_seconds
 from agent_tools.measure.statistics import median
 from agent_tools.measure.targets import Answer, Call, Place, TargetError, TargetRequest
 from agent_tools.measure.trainer import FinishedRun, hydra_value, resolve_config, run_trainer

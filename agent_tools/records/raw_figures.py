@@ -67,6 +67,8 @@ def _measured(record: RunRecord) -> Iterator[tuple[_Place, Mapping[str, float]]]
         yield _Place(), _named("stage", record.stages)
     if record.reported is not None:
         yield _Place(), {record.reported.metric: record.reported.value}
+    if record.fact is not None:
+        yield _Place(), record.fact.figures
 
 
 def _of_ladder_sample(sample: Sample) -> dict[str, float]:
@@ -79,6 +81,7 @@ def _of_ladder_sample(sample: Sample) -> dict[str, float]:
         | sample.metrics
         | _named("setup", sample.setup_seconds)
         | _named("stage", sample.stages)
+        | _named("cpu", sample.cpu)
     )
 
 
@@ -96,7 +99,12 @@ def _of_measurement(measurement: Measurement) -> dict[str, float]:
 
 
 def _of_epoch(epoch: EpochFigures) -> dict[str, float]:
-    return {"seconds": epoch.seconds, "images": epoch.images} | epoch.metrics | _named("stage", epoch.stages)
+    return (
+        {"seconds": epoch.seconds, "images": epoch.images}
+        | epoch.metrics
+        | _named("stage", epoch.stages)
+        | _named("cpu", epoch.cpu)
+    )
 
 
 def _of_series(series: Series) -> Iterator[tuple[_Place, Mapping[str, float]]]:

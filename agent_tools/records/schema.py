@@ -14,12 +14,13 @@ from pydantic import Field
 from agent_tools.records.compared import Bisection, Comparison, History, Recommendation, Simulation
 from agent_tools.records.frozen import Frozen
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of `RunRecord`. Older files are read through `agent_tools.records.upgrades`; a newer one is refused.
 
 History:
 - 1 (2026-11): first form.
 - 2 (2026-11): comparison, bisection, history, simulation, imported and override sections, and the kinds they need.
+- 3 (2026-11): benchmarks of any design (design, phase, contrasts, stage shares), CPU seconds of samples, facts.
 """
 
 RUN_FILE_VERSION = 2
@@ -45,7 +46,11 @@ RecordKind = Literal[
     "imported",
     "override",
     "reported",
+    "fact",
 ]
+
+Design = Literal["ladder", "leave-one-out", "settings", "limit", "whatif", "tune"]
+"""What the arms of a benchmark are to each other; see `Benchmark.design`."""
 
 
 class DatasetFingerprint(Frozen):
@@ -199,12 +204,13 @@ class Sample(Frozen):
     images: int
     setup_seconds: dict[str, float]
     stages: dict[str, float] = Field(description="stage seconds of the last warm epoch")
+    cpu: dict[str, float] = Field(default_factory=dict, description="CPU seconds per stage of the last warm epoch")
     metrics: dict[str, float] = Field(description="of the last epoch: icdar_hmean, cleval_hmean, ...")
     load: float = Field(description="1-minute load average just before the process started")
 
 
 class Arm(Frozen):
-    """One rung of a ladder: the overrides that define it, and what was active when it ran."""
+    """One arm of a benchmark: the overrides that define it, and what was active when it ran."""
 
     name: str
     title: str
@@ -231,19 +237,52 @@ class Summary(Frozen):
     sign_high: float = 1.0
     pairs: int = Field(default=0, description="rounds in which this arm and the first one were both measured")
     interval: Literal["95% signed rank", "observed range"] = "observed range"
-    icdar_hmean: float
+    icdar_hmean: float = Field(description="NaN where the samples are not scored: training epochs")
     cleval_hmean: float
-    parity: Literal["equal", "within margin", "worse", "no parity evidence"]
+    parity: Literal["equal", "within margin", "worse", "no parity evidence", "replayed"] = Field(
+        description="replayed: a stage's stored outputs were used again, so the scores say nothing of the arm"
+    )
+
+
+class Contrast(Frozen):
+    """The ratio of the warm times of two arms, paired by round: what one design is measured for."""
+
+    name: str
+    above: str = Field(description="the arm whose time is divided")
+    below: str = Field(description="the arm that it is divided by; above 1, this one is the faster of the two")
+    ratio: float = Field(description="median over the rounds")
+    low: float = Field(description="exact 95% signed-rank interval; the observed range under 6 pairs")
+    high: float
+    pairs: int
+    interval: Literal["95% signed rank", "observed range"]
+
+
+class StageShare(Frozen):
+    """What one stage takes of the first arm's warm epochs: median over its samples, shares 0..1."""
+
+    stage: str
+    seconds: float
+    wall: float = Field(description="of the epoch's wall clock")
+    cpu: float = Field(description="of the CPU seconds of all stages; NaN where they were not measured")
 
 
 class Benchmark(Frozen):
-    """A ladder: arms switched on in turn, their samples, and the table that follows from them."""
+    """Arms measured in turn in one interleaved run, their samples, and the figures that follow from them."""
 
     name: str
+    design: Design = Field(
+        default="ladder",
+        description="ladder: each arm keeps what the arms before it switched on; leave-one-out: the first arm has all, "
+        "each other lacks one; settings, tune: each other changes one thing of the first; limit, whatif: each other "
+        "replays stages of the first",
+    )
+    phase: Literal["val", "train"] = Field(default="val", description="which epochs the seconds are of")
     arms: list[Arm]
     protocol: Protocol
     samples: list[Sample]
     summaries: list[Summary]
+    contrasts: list[Contrast] = Field(default_factory=list, description="ratios of two arms that the design asks for")
+    stage_shares: list[StageShare] = Field(default_factory=list, description="of the first arm: limit and whatif")
     checkpoint_sha256: str
     parity_margin: float
 
@@ -275,6 +314,15 @@ class Override(Frozen):
     decided: Recommendation
     by: str
     reason: str
+
+
+class Fact(Frozen):
+    """Figures that a command printed of this machine: measured, and not a comparison of two sides."""
+
+    name: str
+    command: list[str]
+    figures: dict[str, float]
+    work: str = ""
 
 
 class Reported(Frozen):
@@ -314,5 +362,6 @@ class RunRecord(Frozen):
     imported: Imported | None = None
     override: Override | None = None
     reported: Reported | None = None
+    fact: Fact | None = None
     stages: dict[str, float] = Field(default_factory=dict, description="for profile records: stage -> seconds")
     artifacts: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256")

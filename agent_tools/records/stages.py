@@ -8,6 +8,10 @@ UNTIMED = "untimed"
 """Name of the row for the part of an epoch that no stage clock covered."""
 
 
+MILLISECONDS, SHARE = ": milliseconds", ": share"
+"""Ends of the names of the figures that a profile of transforms keeps for each of its rows."""
+
+
 def is_part(stage: str) -> bool:
     """Say whether a stage is a part of another one's time, such as `loader.decode`."""
     return "." in stage

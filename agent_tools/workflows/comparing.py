@@ -51,6 +51,7 @@ from agent_tools.workflows.targets import (
     asks_target,
     check_sides,
 )
+from agent_tools.workflows.tuning import start_tuning
 from agent_tools.workspace.root import Root
 
 ResumeWith = Callable[[list[str]], None]
@@ -286,8 +287,11 @@ def bench_run(
     overrides: Overrides = (),
     *,
     mode: Annotated[
-        Literal["ladder", "history", "bisect", "check"],
-        Field(description="history: first..last measured; bisect: what made last slower; check: last against accepted"),
+        Literal["ladder", "tune", "history", "bisect", "check"],
+        Field(
+            description="tune: settings of this machine; history: first..last measured; bisect: what made last slower; "
+            "check: last against accepted"
+        ),
     ] = "ladder",
     first: Annotated[str, Field(description="revision")] = "",
     last: Annotated[str, Field(description="revision")] = "HEAD",
@@ -302,6 +306,10 @@ def bench_run(
     if mode == "ladder":
         return start_ladder(
             root, ladder, data, images, size, rounds or LADDER_ROUNDS, checkpoint, seed, session, docs, overrides
+        )
+    if mode == "tune":
+        return start_tuning(
+            root, data, images, size, rounds or LADDER_ROUNDS, checkpoint, seed, session, docs, overrides
         )
     common = {"rounds": rounds or ROUNDS, "seed": seed, "session": session, "docs": docs}
     if mode == "check":

@@ -135,7 +135,7 @@ def _render_record(root: Root, record_id: str) -> list[Path]:
     paths = render.render_documents(
         root.path, records_folder=folder / "records", output_folder=folder, record_ids=[record_id]
     )
-    return [*paths, render.render_state(root.path)] if folder.parent == root.path / "logs" else paths
+    return [*paths, *render.render_pages(root.path)] if folder.parent == root.path / "logs" else paths
 
 
 def check_session(root: Root, session: str) -> None:

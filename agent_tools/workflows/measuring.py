@@ -13,7 +13,9 @@ from pydantic import Field
 from agent_tools.measure import ladder as ladders
 from agent_tools.measure import profile
 from agent_tools.measure.data_subset import DataError
+from agent_tools.measure.rungs import arms_design, benchmark_names
 from agent_tools.measure.trainer import Progress, run_environment
+from agent_tools.measure.whatif import check_stages
 from agent_tools.results import ToolResult
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
 from agent_tools.workflows.jobs import JobStarted, start_command
@@ -26,12 +28,13 @@ RENDER_SECONDS = 300
 
 Phase = Annotated[Literal["val", "train"], Field(description="epochs to profile")]
 Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts")]
-LadderName = Annotated[str, Field(description=" | ".join(ladders.LADDERS))]
+LadderName = Annotated[str, Field(description=" | ".join(benchmark_names()))]
 Rounds = Annotated[int, Field(ge=1, le=50, description="under 6 is descriptive")]
 Images = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=32, le=4096, description="side of the input, pixels")]
 Passes = Annotated[int, Field(ge=2, le=50, description="validation epochs per process")]
 Checkpoint = Annotated[str, Field(description="weights that every rung loads")]
+Stages = Annotated[str, Field(description="for whatif, with commas; '' = those that take time")]
 
 
 def start_ladder(
@@ -48,7 +51,7 @@ def start_ladder(
     overrides: Overrides = (),
 ) -> JobStarted:
     """Start a ladder as a job. See `bench_ladder`."""
-    ladders.ladder_arms(ladder)
+    arms_design(ladder)
     check_session(root, session)
     options = {
         "data": str(root.resolve_data(data)) if data else "",
@@ -61,7 +64,7 @@ def start_ladder(
         "docs": docs,
     }
     words = [ladder, *check_overrides(root, overrides)]
-    title = f"{ladder} ladder, {rounds} rounds, {images} images"
+    title = f"{ladder}, {rounds} rounds, {images} images"
     return start_command(root, "bench", title, ("bench", "ladder"), options, words)
 
 
@@ -82,7 +85,7 @@ def bench_ladder(
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Measured:
-    """Measure a ladder in the foreground, record it, and render its documents."""
+    """Measure a ladder or another design in the foreground, record it, and render its documents."""
     record = ladders.run_ladder(
         root.path,
         ladder,
@@ -142,6 +145,16 @@ def profile_run(
     run: Annotated[str, Field(description="profile this run ('latest', an id) instead of a new one")] = "",
     phase: Phase = "val",
     session: Session = "",
+    mode: Annotated[
+        Literal["stages", "limit", "whatif", "transforms"],
+        Field(description="limit: against batches at no cost; whatif: each stage at no cost"),
+    ] = "stages",
+    stages: Stages = "",
+    data: Data = "",
+    images: Images = 48,
+    size: Size = 640,
+    rounds: Rounds = 6,
+    checkpoint: Checkpoint = "",
 ) -> StageTimes:
     """Show the stage times of an epoch (decode, transform, forward, ...): of an existing run at once, else by a job.
 
@@ -149,12 +162,33 @@ def profile_run(
     """
     check_session(root, session)
     if run:
+        if mode != "stages":
+            raise profile.ProfileError(f"mode is {mode}, which runs the trainer anew; leave run out, or mode.")
         return profile_stages(root, overrides, run, phase, session)
-    options = {"phase": phase, "session": session}
-    started = start_command(
-        root, "profile", "profile", ("profile", "stages"), options, check_overrides(root, overrides)
-    )
+    asked = {
+        "phase": phase,
+        "session": session,
+        "stages": ",".join(check_stages(stages.split(","), phase)) if stages else "",
+        "data": str(root.resolve_data(data)) if data else "",
+        "images": images,
+        "size": size,
+        "rounds": rounds,
+        "checkpoint": str(root.resolve_data(checkpoint)) if checkpoint else "",
+    }
+    options = {name: asked[name] for name in OPTIONS_OF_MODE[mode]}
+    words = () if mode == "transforms" else check_overrides(root, overrides)
+    started = start_command(root, "profile", f"profile {mode}", ("profile", mode), options, words)
     return StageTimes(record_id="", job=started.job, stages=[])
+
+
+MEASURED_ON = ("data", "images", "size", "rounds", "checkpoint")
+OPTIONS_OF_MODE = {
+    "stages": ("phase", "session"),
+    "limit": ("phase", "session", *MEASURED_ON),
+    "whatif": ("phase", "session", "stages", *MEASURED_ON),
+    "transforms": ("session", "data", "images"),
+}
+"""Which parameters of `profile_run` each mode's own command has."""
 
 
 def profile_stages(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from agent_tools.handbook.inputs import record_files
 from agent_tools.handbook.render import load_record
 from agent_tools.measure.history import history_points
-from agent_tools.measure.ladder_summaries import summaries
+from agent_tools.measure.ladder_summaries import contrasts, stage_shares, summaries
 from agent_tools.measure.verdict import judge
 from agent_tools.records.compared import Comparison, History
 from agent_tools.records.errors import WorkbenchError
@@ -23,7 +26,7 @@ NOT_MEASURED_IN_TURN = frozenset({"reason"})
 
 
 def summary_problems(root: Path) -> list[str]:
-    """Compute every ladder, comparison and history under `logs/` again; return a sentence per record that differs."""
+    """Compute every benchmark, comparison and history under `logs/` again; return a sentence per differing record."""
     problems = []
     for path in record_files(root / "logs"):
         try:
@@ -41,7 +44,7 @@ def summary_problems(root: Path) -> list[str]:
 def _complaint(record: RunRecord) -> str:
     try:
         if record.benchmark is not None:
-            return _ladder_complaint(record.benchmark)
+            return _benchmark_complaint(record.benchmark)
         if record.comparison is not None:
             return _comparison_complaint(record.comparison)
         return _history_complaint(record.history) if record.history is not None else ""
@@ -49,14 +52,27 @@ def _complaint(record: RunRecord) -> str:
         return f"its figures cannot be computed again ({error})"
 
 
-def _ladder_complaint(benchmark: Benchmark) -> str:
-    fresh, stored = summaries(benchmark.samples, benchmark.arms, benchmark.parity_margin), benchmark.summaries
-    if [row.arm for row in fresh] != [row.arm for row in stored]:
-        return f"its samples are of the arms {', '.join(row.arm for row in fresh) or 'none'}, its summaries of others"
+def _benchmark_complaint(benchmark: Benchmark) -> str:
+    samples, scored = benchmark.samples, benchmark.phase == "val"
+    rows = summaries(samples, benchmark.arms, benchmark.parity_margin, scored=scored)
+    shares = [share.stage for share in benchmark.stage_shares]
+    base = benchmark.arms[0].name if benchmark.arms else ""
+    return (
+        _list_complaint("summary", "arm", rows, benchmark.summaries)
+        or _list_complaint("contrast", "name", contrasts(samples, benchmark.contrasts), benchmark.contrasts)
+        or _list_complaint("stage share", "stage", stage_shares(samples, base, shares), benchmark.stage_shares)
+    )
+
+
+def _list_complaint(what: str, key: str, fresh: Sequence[BaseModel], stored: Sequence[BaseModel]) -> str:
+    """Where figures of the same rows differ, or where the rows do."""
+    named = [getattr(row, key) for row in fresh]
+    if named != [getattr(row, key) for row in stored]:
+        return f"its samples give a {what} of {', '.join(named) or 'nothing'}, and others are stored"
     for new, old in zip(fresh, stored, strict=True):
         differing = _difference(new.model_dump(), old.model_dump())
         if differing:
-            return f"the summary of {old.arm} does not follow from its samples: {differing}"
+            return f"the {what} of {getattr(old, key)} does not follow from its samples: {differing}"
     return ""
 
 

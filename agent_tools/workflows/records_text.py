@@ -8,6 +8,7 @@ from agent_tools.handbook.findings import best_epoch
 from agent_tools.measure import profile
 from agent_tools.records.compared import Bisection, Comparison, History, MetricOutcome, Simulation
 from agent_tools.records.schema import Benchmark, EpochFigures, Imported, RunRecord
+from agent_tools.records.stages import SHARE
 from agent_tools.workspace.untrusted import shown
 
 COMMIT = 12
@@ -21,7 +22,8 @@ def headline(record: RunRecord) -> str:
 
 def _headline(record: RunRecord) -> str:
     if record.benchmark is not None:
-        return _ladder_headline(record.benchmark)
+        is_ladder = record.benchmark.design == "ladder"
+        return _ladder_headline(record.benchmark) if is_ladder else _design_headline(record.benchmark)
     if record.comparison is not None:
         return _comparison_headline(record.comparison)
     if record.bisection is not None:
@@ -40,6 +42,15 @@ def _ladder_headline(benchmark: Benchmark) -> str:
     kind = "descriptive, " if benchmark.protocol.descriptive else ""
     interval = f"[{last.ratio_low:.2f}, {last.ratio_high:.2f}]"
     return f"{last.ratio_to_first:.2f}x {interval} at {last.arm}, {kind}accuracy: {last.parity}"
+
+
+def _design_headline(benchmark: Benchmark) -> str:
+    if not benchmark.contrasts:
+        return "no ratios"
+    top = max(benchmark.contrasts, key=lambda contrast: contrast.ratio)
+    kind = ", descriptive" if benchmark.protocol.descriptive else ""
+    what = "of the limit" if benchmark.design == "limit" else f"at most, by {top.name}"
+    return f"{benchmark.design}: {top.ratio:.3f} [{top.low:.3f}, {top.high:.3f}] {what}{kind}"
 
 
 def _comparison_headline(comparison: Comparison) -> str:
@@ -88,6 +99,9 @@ def _entered_headline(record: RunRecord) -> str:
         figure = record.reported
         amount = f"{figure.metric} {figure.value:g} {figure.unit}"
         return f"{amount} (reported, not measured here: {figure.source})"
+    if record.fact is not None and record.kind == "fact":
+        shown_first = [f"{name} {value:.4g}" for name, value in list(record.fact.figures.items())[:3]]
+        return f"{record.fact.name}: {', '.join(shown_first)}"
     return ""
 
 
@@ -107,6 +121,7 @@ def record_table(record: RunRecord) -> list[str]:
 def _table(record: RunRecord) -> Iterator[str]:
     if record.benchmark is not None:
         yield from _ladder_table(record.benchmark)
+        yield from _contrast_lines(record.benchmark)
     if record.comparison is not None:
         yield from _comparison_table(record.comparison)
     if record.bisection is not None:
@@ -119,7 +134,9 @@ def _table(record: RunRecord) -> Iterator[str]:
         yield from _imported_table(record.imported)
     if record.reported is not None and record.reported.note:
         yield f"note: {record.reported.note}"
-    if record.kind == "profile":
+    if record.fact is not None and record.kind == "fact":
+        yield from (f"{name} | {value:.6g}" for name, value in record.fact.figures.items())
+    if record.kind == "profile" and record.benchmark is None:
         yield from ["stage | s | share | ms per image", *stage_lines(record)]
     elif record.run is not None:
         yield from _epoch_lines(record)
@@ -133,6 +150,17 @@ def _ladder_table(benchmark: Benchmark) -> Iterator[str]:
             f"{s.ratio_to_first:.3f} [{s.ratio_low:.3f}, {s.ratio_high:.3f}] | "
             f"{s.icdar_hmean:.4f} | {s.cleval_hmean:.4f} | {s.parity}"
         )
+
+
+def _contrast_lines(benchmark: Benchmark) -> Iterator[str]:
+    shares = {share.stage: share for share in benchmark.stage_shares}
+    if benchmark.contrasts:
+        yield "ratio of warm times | above / below | ratio [low, high]" + (" | wall | CPU" if shares else "")
+    for one in benchmark.contrasts:
+        share = shares.get(one.name)
+        of_time = f" | {100 * share.wall:.1f}% | {100 * share.cpu:.1f}%" if share else ""
+        ratio = f"{one.ratio:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        yield f"{one.name} | {one.above} / {one.below} | {ratio}{of_time}"
 
 
 def _comparison_table(comparison: Comparison) -> Iterator[str]:
@@ -196,10 +224,21 @@ def _epoch_lines(record: RunRecord) -> Iterator[str]:
 
 
 def stage_lines(record: RunRecord) -> list[str]:
-    """Return the stage table of a profile record as lines."""
+    """Return the stage table of a profile record as lines; of a profile of transforms, the rows that were printed."""
+    if record.fact is not None:
+        return _printed_lines(record)
     return [
         f"{row.stage} | {row.seconds:.3f} | {100 * row.share:.1f}% | {row.milliseconds_per_image:.2f}"
+        + (f" | CPU {100 * row.cpu_share:.1f}%" if row.cpu_share is not None else "")
         for row in profile.stage_table(record)
+    ]
+
+
+def _printed_lines(record: RunRecord) -> list[str]:
+    shares = record.fact.figures if record.fact else {}
+    return [
+        f"{name} | {seconds:.6f} | {100 * shares.get(name + SHARE, 0.0):.1f}% | {1000 * seconds:.3f}"
+        for name, seconds in record.stages.items()
     ]
 
 

@@ -2,7 +2,8 @@
 
 Its behaviour is read from the overrides, so that a test says what should go wrong: `standin.fail=yes`,
 `standin.fail_with=FILE` (once that exists), `standin.refuse=yes`, `standin.hang=FILE` (with `standin.hang_with=FILE`:
-once that exists), `standin.silent=yes`, `standin.hash=other`, `standin.weights=other`.
+once that exists), `standin.silent=yes`, `standin.hash=other`, `standin.weights=other`. With `batch_size=32` it is twice
+as fast, with `batch_size=4` half as fast; a replayed stage takes no time in the warm epochs.
 """
 
 from __future__ import annotations
@@ -43,13 +44,32 @@ if "cache_dir" in given:
 run = json.loads(Path("template.json").read_text())
 folder = Path(given["output_dir"].strip("'")) / given["run_id"]
 folder.mkdir(parents=True)
-speed = float(len([a for a in arguments if not a.startswith(("preset=", "standin."))]))
-passes = int(given.get("passes", 2))
+plain = [a for a in arguments if not a.startswith(("preset=", "standin.", "replay=", "batch_size=", "threads="))]
+speed = float(len(plain)) * {"32": 2.0, "4": 0.5}.get(given.get("batch_size"), 1.0)
+training = given.get("trainer.limit_val_batches") == "0"
+passes = int(given["trainer.max_epochs"] if training else given.get("passes", 2))
+replayed = [name for name in given.get("replay", "").strip("[]").split(",") if name]
 epochs = []
 for number in range(passes):
-    one = dict(run["epochs"][0], epoch=number, seconds=(20.0 if number == 0 else 10.0) / speed)
+    seconds = (20.0 if number == 0 else 10.0) / speed
+    stages = {"wait": 0.25 * seconds, "forward": 0.5 * seconds, "post": 0.125 * seconds, "loss": 0.001 * seconds}
+    if number:
+        for name in replayed:
+            seconds -= stages.pop("wait" if name == "loader" else name)
+    one = dict(run["epochs"][0], epoch=number, seconds=seconds, stages=stages)
+    one["cpu"] = {name: value * (2 if name == "forward" else 1) for name, value in stages.items()}
     one["metrics"] = {"icdar_hmean": float(given.get("standin.metric", 0.8)), "cleval_hmean": 0.9}
+    if training:
+        one.update(phase="train", metrics={"loss": 1.0})
     epochs.append(one)
+if training:
+    run["datasets"]["train"] = dict(run["datasets"]["val"], name="training receipts")
+if given.get("timeline") == "true":
+    spans = [("wait", 0.0, 0.2), ("forward", 0.2, 0.5), ("post", 0.7, 0.1)]
+    run["timeline"] = [
+        {"stage": stage, "batch": batch, "start": batch + start, "seconds": length}
+        for batch in range(3) for stage, start, length in spans
+    ]
 annotation = given.get("datasets.val_dataset.config.annotation_path", "").strip("'")
 if annotation:
     run["datasets"]["val"]["images"] = len(json.loads(Path(annotation).read_text())["images"])

@@ -14,13 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_tools.measure import ladder
+from agent_tools.measure import arms_experiment
+from agent_tools.measure.arms_experiment import cold_seconds, partial_samples
 from agent_tools.measure.data_subset import DataError, subset_annotations
-from agent_tools.measure.ladder import (
-    cold_seconds,
-    partial_samples,
-    run_ladder,
-)
+from agent_tools.measure.ladder import run_ladder
 from agent_tools.measure.ladder_summaries import summaries
 from agent_tools.measure.orders import random_orders
 from agent_tools.measure.rungs import LADDERS, LadderError, Rung, ladder_arms
@@ -49,6 +46,7 @@ def test_the_rungs_are_those_of_the_plan_in_their_order() -> None:
         "bf16",
         "allocator",
         "tensor_cache",
+        "aspect_buckets",
     ]
     assert [rung.name for rung in LADDERS["demo"]] == [
         "naive",
@@ -249,7 +247,7 @@ def test_a_ladder_cancelled_after_a_whole_round_records_it_and_leaves_no_cache(d
 
 
 def test_a_sample_that_hangs_is_ended_at_its_limit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ladder, "SAMPLE_SECONDS", 2.0)
+    monkeypatch.setattr(arms_experiment, "SAMPLE_SECONDS", 2.0)
     with pytest.raises(LadderError, match="ended at its limit of 2 s"):
         run_ladder(tmp_path, "demo", data=data, overrides=["standin.hang=hung.txt"])
 
@@ -258,7 +256,7 @@ def test_caches_of_killed_ladders_are_removed_and_those_of_running_ones_are_left
     killed, running = (tmp_path / "outputs" / "ladders" / name / "cache" for name in ("killed", "running"))
     for cache in (killed, running):
         cache.mkdir(parents=True)
-    with (running.parent / ladder.LOCK).open("w") as lock:
+    with (running.parent / arms_experiment.LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         run_ladder(tmp_path, "demo", data=data, rounds=1)
     assert not killed.exists()

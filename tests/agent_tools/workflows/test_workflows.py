@@ -8,8 +8,7 @@ import pytest
 
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.jobs import folders, runners
-from agent_tools.measure.ladder import LadderError
-from agent_tools.measure.rungs import LADDERS
+from agent_tools.measure.rungs import LADDERS, LadderError
 from agent_tools.measure.trainer import TrainerError
 from agent_tools.records.schema import FeatureRow
 from agent_tools.records.store import RecordError, RecordStore
