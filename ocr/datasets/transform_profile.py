@@ -101,7 +101,7 @@ def profile_transforms(
     for with_keypoints in (True, False):
         scenes = [(image, found if with_keypoints else []) for image, found in zip(images, polygons, strict=True)]
         pipelines: dict[Pipeline, Profiled] = {
-            "naive": _naive(NaiveTransform(size)._compose, with_keypoints),
+            "naive": _naive(NaiveTransform(size).composition(size), with_keypoints),
             "naive_linear": _naive(_linear(size), with_keypoints),
             "own": _own(size),
             "train": _train(size),
@@ -132,7 +132,7 @@ def _costs(pipeline: Pipeline, with_keypoints: bool, milliseconds: dict[str, flo
 
 
 def _linear(size: tuple[int, int]) -> A.Compose:
-    naive = NaiveTransform(size)._compose
+    naive = NaiveTransform(size).composition(size)
     resize = A.LongestMaxSize(max_size_hw=size, interpolation=cv2.INTER_LINEAR)
     return A.Compose([resize, *naive.transforms[1:]], keypoint_params=naive.processors["keypoints"].params)
 

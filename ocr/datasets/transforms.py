@@ -252,7 +252,8 @@ class NaiveTransform:
         self.size = (int(size[0]), int(size[1]))
         self._compositions: dict[tuple[int, int], A.Compose] = {}
 
-    def _composition(self, canvas: tuple[int, int]) -> A.Compose:
+    def composition(self, canvas: tuple[int, int]) -> A.Compose:
+        """Return the albumentations pipeline that fills a canvas (height, width)."""
         if canvas not in self._compositions:
             self._compositions[canvas] = A.Compose(
                 [
@@ -274,7 +275,7 @@ class NaiveTransform:
         """Resize, pad, normalise and move keypoints by albumentations; keypoints carry their polygon's id."""
         points = np.concatenate([*polygons, np.zeros((0, 2))])
         ids = np.repeat(np.arange(len(polygons)), [len(polygon) for polygon in polygons])
-        out = self._composition(canvas or self.size)(image=image, keypoints=points, polygon_id=ids)
+        out = self.composition(canvas or self.size)(image=image, keypoints=points, polygon_id=ids)
         moved, moved_ids = np.asarray(out["keypoints"], float).reshape(-1, 2), np.asarray(out["polygon_id"])
         return Transformed(
             out["image"],
