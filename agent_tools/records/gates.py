@@ -72,6 +72,10 @@ class Gate:
         return f"{'<=' if self.at_most else '>='} {self.threshold:g}"
 
 
+def _parity_fact(figure: str) -> FromFact:
+    return FromFact("benchmarks.parity", (figure,))
+
+
 GATES: tuple[Gate, ...] = (
     Gate("square", "warm epoch against naive, square input", 8, (FromContrast("gates", "square"),), aim=12),
     Gate("buckets", "warm epoch against naive, aspect buckets", 12, (FromContrast("gates", "buckets"),), aim=18),
@@ -103,6 +107,29 @@ GATES: tuple[Gate, ...] = (
         "memory of all workers over one cache",
         1.05,
         (FromFact("benchmarks.memory", ("largest_ratio", "ratio")),),
+        at_most=True,
+    ),
+    Gate(
+        "batches",
+        "cached batches that differ from uncached ones",
+        0,
+        (_parity_fact("batches_that_differ"),),
+        at_most=True,
+    ),
+    Gate(
+        "same_hmean",
+        "hmean lost from naive to fast, same input",
+        0.005,
+        (_parity_fact("naive_difference"),),
+        at_most=True,
+    ),
+    Gate("buckets_hmean", "hmean lost to aspect buckets", 0.005, (_parity_fact("buckets_difference"),), at_most=True),
+    Gate("bf16_hmean", "hmean lost to bf16 evaluation", 0.002, (_parity_fact("bf16_difference"),), at_most=True),
+    Gate(
+        "ranks",
+        "numbers of ranks (of 2, 3, 5) with other counts",
+        0,
+        (_parity_fact("ranks_that_differ"),),
         at_most=True,
     ),
     Gate("doctr_training", "training against docTR", 2, (FromFact("benchmarks.doctr", ("training_ratio",)),)),

@@ -43,6 +43,15 @@ class PostProcessor(Protocol):
         ...
 
 
+def of_all_ranks(scores: ImageCounts) -> ImageCounts:
+    """Return the counts of all ranks together; keyed by image, so that no image counts twice."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return scores
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, scores)
+    return {name: counts for part in parts for name, counts in part.items()}
+
+
 class OCRPLModule(pl.LightningModule):
     """Trains a DB detector and scores it by ICDAR IoU hmean and CLEval, pooled over images and exact under sharding."""
 
@@ -275,11 +284,7 @@ class OCRPLModule(pl.LightningModule):
                 self.scores |= counts
                 self.batches_beside_main_thread += 1
             self._post_threads = None
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            parts: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(parts, self.scores)
-            # Keyed by image: a sampler that pads the last batch cannot count an image twice.
-            self.scores = {name: counts for part in parts for name, counts in part.items()}
+        self.scores = of_all_ranks(self.scores)
         self.log_dict({f"val/{name}": value for name, value in self.metrics().items()}, prog_bar=False)
         self.log("hmean", self.metrics()["icdar_hmean"], prog_bar=True, logger=False)
 
