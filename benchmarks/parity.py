@@ -27,6 +27,7 @@ import torch
 from benchmarks.harness import add_data_options, positive, split_config
 from benchmarks.matching import receipts
 from ocr.datasets.base import OCRDataset
+from ocr.datasets.collate import Batch
 from ocr.datasets.schemas import CacheConfig
 from ocr.datasets.targets import TargetBuilder
 from ocr.datasets.transforms import LetterboxTransform
@@ -52,11 +53,13 @@ def batches_that_differ(data: Path | None, images: int, side: int, folder: Path)
         split = OCRDataset(config, LetterboxTransform((side, side)), TargetBuilder())
         passes.append(list(OCRDataModule(None, split, 8, LoaderConfig(), on_gpu=False).val_dataloader()))
     fresh, _, warm = passes
-    return sum(
-        not torch.equal(one.images, other.images)
-        or any(not torch.equal(maps, other.targets[name]) for name, maps in one.targets.items())
-        for one, other in zip(fresh, warm, strict=True)
-    )
+    return sum(not _equal(one, other) for one, other in zip(fresh, warm, strict=True))
+
+
+def _equal(one: Batch, other: Batch) -> bool:
+    ours, theirs = one.targets or {}, other.targets or {}
+    same_maps = ours.keys() == theirs.keys() and all(torch.equal(maps, theirs[name]) for name, maps in ours.items())
+    return same_maps and torch.equal(one.images, other.images)
 
 
 def hmeans(data: Path | None, given: argparse.Namespace, folder: Path, *overrides: str) -> tuple[float, float]:

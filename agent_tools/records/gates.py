@@ -72,8 +72,8 @@ class Gate:
         return f"{'<=' if self.at_most else '>='} {self.threshold:g}"
 
 
-def _parity_fact(figure: str) -> FromFact:
-    return FromFact("benchmarks.parity", (figure,))
+def _kept(figure: str, title: str, most: float) -> Gate:
+    return Gate(figure, title, most, (FromFact("benchmarks.parity", (figure,)),), at_most=True)
 
 
 GATES: tuple[Gate, ...] = (
@@ -109,29 +109,11 @@ GATES: tuple[Gate, ...] = (
         (FromFact("benchmarks.memory", ("largest_ratio", "ratio")),),
         at_most=True,
     ),
-    Gate(
-        "batches",
-        "cached batches that differ from uncached ones",
-        0,
-        (_parity_fact("batches_that_differ"),),
-        at_most=True,
-    ),
-    Gate(
-        "same_hmean",
-        "hmean lost from naive to fast, same input",
-        0.005,
-        (_parity_fact("naive_difference"),),
-        at_most=True,
-    ),
-    Gate("buckets_hmean", "hmean lost to aspect buckets", 0.005, (_parity_fact("buckets_difference"),), at_most=True),
-    Gate("bf16_hmean", "hmean lost to bf16 evaluation", 0.002, (_parity_fact("bf16_difference"),), at_most=True),
-    Gate(
-        "ranks",
-        "numbers of ranks (of 2, 3, 5) with other counts",
-        0,
-        (_parity_fact("ranks_that_differ"),),
-        at_most=True,
-    ),
+    _kept("batches_that_differ", "cached batches that differ from uncached ones", 0),
+    _kept("naive_difference", "hmean lost from naive to fast, same input", 0.005),
+    _kept("buckets_difference", "hmean lost to aspect buckets", 0.005),
+    _kept("bf16_difference", "hmean lost to bf16 evaluation", 0.002),
+    _kept("ranks_that_differ", "numbers of ranks (of 2, 3, 5) with other counts", 0),
     Gate("doctr_training", "training against docTR", 2, (FromFact("benchmarks.doctr", ("training_ratio",)),)),
     Gate("doctr_validation", "validation against docTR", 5, (FromFact("benchmarks.doctr", ("validation_ratio",)),)),
 )
