@@ -17,11 +17,17 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from benchmarks.harness import arm_parser, median_seconds, positive, print_line, receipts_folder, split_config
+from benchmarks.harness import (
+    arm_parser,
+    median_seconds,
+    positive,
+    print_line,
+    receipts_folder,
+    split_config,
+    validation_loader,
+)
 from ocr.datasets.base import OCRDataset
-from ocr.datasets.collate import collate
 from ocr.datasets.schemas import CacheConfig
 from ocr.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, LetterboxTransform
 from ocr.models.architecture import DBNet, build_dbnet
@@ -51,7 +57,7 @@ def network_input(data: Path | None, batch: int, side: int) -> tuple[Tensor, str
         split = OCRDataset(
             split_config(receipts_folder(data), batch, Path(name), CacheConfig()), LetterboxTransform((side, side))
         )
-        images = next(iter(DataLoader(split, batch, collate_fn=collate))).images
+        images = next(iter(validation_loader(split, batch))).images
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
         return ((images.float() / 255 - mean) / std).contiguous(), split.content_hash
 

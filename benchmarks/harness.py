@@ -20,8 +20,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 import configs
+from ocr.datasets.base import OCRDataset
 from ocr.datasets.schemas import CacheConfig, DatasetConfig, ImageLoadingConfig
 from ocr.datasets.synthetic import ensure_dataset
+from ocr.lightning_modules.data_pl import LoaderConfig, OCRDataModule
+from ocr.lightning_modules.resident_loader import BatchLoader
 from ocr.oracle import OracleImage, load_oracle_images
 from ocr.utils.content_hash import sha256_of_json, write_atomically
 from ocr.utils.errors import OCRError
@@ -113,6 +116,11 @@ def split_config(
         cache_config=tiers,
         image_loading_config=ImageLoadingConfig(use_turbojpeg=True, turbojpeg_fallback=True),
     )
+
+
+def validation_loader(split: OCRDataset, batch_size: int) -> BatchLoader:
+    """Return the trainer's own loader of a split, without workers."""
+    return OCRDataModule(None, split, batch_size, LoaderConfig(), on_gpu=False).val_dataloader()
 
 
 def median_seconds(run: Callable[[], Result], repeats: int) -> tuple[float, Result]:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from benchmarks.harness import (
     SPLIT,
@@ -29,10 +28,11 @@ from benchmarks.harness import (
     print_line,
     receipts_folder,
     split_config,
+    validation_loader,
 )
 from ocr.datasets.base import OCRDataset
 from ocr.datasets.canonical import canonicalize
-from ocr.datasets.collate import Batch, collate
+from ocr.datasets.collate import Batch
 from ocr.datasets.schemas import CacheConfig
 from ocr.datasets.targets import ReferenceTargetBuilder, TargetBuilder
 from ocr.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD, LetterboxTransform, NaiveTransform
@@ -89,12 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         split = open_split(given.arm, data, given.images, folder / given.arm, given.size, given.long_side)
-        loader = DataLoader(split, given.batch, collate_fn=collate)
+        loader = validation_loader(split, given.batch)
         seconds, last = median_seconds(lambda: [len(batch) for batch in loader], given.repeats)
         plain = open_split("original", data, given.images, folder / "plain", given.size)
-        apart = grey_values(next(iter(loader))) - grey_values(
-            next(iter(DataLoader(plain, given.batch, collate_fn=collate)))
-        )
+        apart = grey_values(next(iter(loader))) - grey_values(next(iter(validation_loader(plain, given.batch))))
         if sum(last) != len(plain):
             raise BenchmarkError(f"The loader gave {sum(last)} of {len(plain)} images; an epoch visits each one once")
         print_line(

@@ -17,11 +17,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader
 
-from benchmarks.harness import arm_parser, digest, positive, print_line, receipts_folder, split_config
+from benchmarks.harness import (
+    arm_parser,
+    digest,
+    positive,
+    print_line,
+    receipts_folder,
+    split_config,
+    validation_loader,
+)
 from ocr.datasets.base import OCRDataset
-from ocr.datasets.collate import Batch, collate
+from ocr.datasets.collate import Batch
 from ocr.datasets.schemas import CacheConfig, DatasetConfig
 from ocr.datasets.transforms import LetterboxTransform
 from ocr.utils.image_loading import ImageLoader
@@ -53,7 +60,7 @@ def fill(config: DatasetConfig, side: int) -> None:
 def first_batch(config: DatasetConfig, side: int, batch: int) -> tuple[OCRDataset, Batch]:
     """Return the dataset, opened, and its first batch."""
     split = open_split(config, side)
-    return split, next(iter(DataLoader(split, batch, collate_fn=collate)))
+    return split, next(iter(validation_loader(split, batch)))
 
 
 def remembered_checks(config: DatasetConfig) -> int:

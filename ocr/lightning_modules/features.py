@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 PRECISION_DTYPES = {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}
 
-SAME_ASPECT = 1.02
+
 """Largest aspect over smallest, up to which a data set counts as being of one aspect."""
 
 
@@ -154,15 +154,13 @@ def _compile_row(module: OCRPLModule) -> FeatureRow:
 
 
 def _buckets_row(dataset: OCRDataset, shapes: Mapping[str, int]) -> FeatureRow:
-    aspects = [height / width for height, width in dataset.sizes]
-    alike = max(aspects) <= SAME_ASPECT * min(aspects)
+    planned = dataset.shape_counts()
     return _row(
-        ("aspect_buckets", "batches follow the aspects of the images", "distinct shapes of an epoch's batches"),
-        getattr(dataset.config, "aspect_buckets", 0) > 0 and bool(shapes),
-        "1 shape, as all images have one aspect" if alike else "2 shapes or more",
-        f"{len(shapes)} shapes",
-        len(shapes) > 1 or alike,
-        dataset.report.declined.get("aspect_buckets", ""),
+        ("aspect_buckets", "batches follow the aspects of the images", "shapes of an epoch's batches"),
+        dataset.config.aspect_buckets > 0 and bool(shapes),
+        f"buckets {', '.join(planned)}",
+        ", ".join(shapes),
+        shapes.keys() <= planned.keys(),
     )
 
 

@@ -165,7 +165,8 @@ def test_only_a_replayed_step_stands_still_from_the_second_epoch_on_and_it_claim
     else:
         assert stood_still == [True, True]
         assert not own_stages & set(trained[2].stages)
-        assert trained[1].metrics["loss"] == pytest.approx(trained[0].metrics["loss"])
+        # The loss belongs to a place in the epoch, and another order weighs the places by other numbers of images.
+        assert trained[1].metrics["loss"] == pytest.approx(trained[0].metrics["loss"], rel=0.1)
         assert set(run.file.checkpoints) == {"last"}
 
 
