@@ -205,6 +205,6 @@ def test_a_run_that_exists_has_stages_only(root: Root) -> None:
 
 def test_every_mode_hands_on_only_what_its_command_takes() -> None:
     commands = {"stages": profile_stages, "limit": profile_limit, "whatif": profile_whatif}
-    commands |= {"transforms": profile_transforms}  # type: ignore[dict-item]
+    commands |= {"transforms": profile_transforms}
     for mode, names in OPTIONS_OF_MODE.items():
         assert set(names) <= set(commands[mode].__annotations__), mode
