@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ocr.datasets.annotations import load_annotations
+from ocr.datasets.annotations import PolygonFrame, load_annotations
+from ocr.datasets.canonical import canonicalize as make_canonical
 from ocr.datasets.synthetic import render_dataset
 from ocr.inference import (
     evaluate as run_evaluation,
@@ -133,6 +134,24 @@ def synthesize(
     """Render receipts with known polygons."""
     render_dataset(root, seed=seed, train=train_images, val=val_images, test=0)
     sys.stdout.write(f"{train_images} + {val_images} receipts: {root}\n")
+
+
+@data_app.command()
+def canonicalize(
+    root: Annotated[Path, typer.Argument(help="folder with images/SPLIT and jsons/SPLIT.json")],
+    split: Annotated[str, typer.Option(help="train, val or test")] = "val",
+    long_side: Annotated[int | None, typer.Option(help="shrink larger images to this longer side, in pixels")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="PNG instead of JPEG of quality 95")] = False,
+    polygon_frame: Annotated[
+        PolygonFrame, typer.Option(help="whether polygons are in raw or displayed pixels")
+    ] = "auto",
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="leave bad images out instead of stopping")] = False,
+) -> None:
+    """Write images/SPLIT_canonical and jsons/SPLIT_canonical.json: upright, without metadata, optionally smaller."""
+    report = make_canonical(root, split, long_side, lossless, polygon_frame, "drop" if drop_bad else "error")
+    for name, why in report.bad.items():
+        sys.stdout.write(f"left out {name}: {why}\n")
+    sys.stdout.write(f"{report.written} images written, {report.kept} kept from before: {report.image_path}\n")
 
 
 @cache_app.command()

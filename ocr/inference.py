@@ -30,8 +30,10 @@ from ocr.datasets.annotations import (
     write_submission_csv,
 )
 from ocr.datasets.base import OCRDataset
+from ocr.datasets.buckets import BucketBatchSampler, assign_canvases, tight_canvas
 from ocr.datasets.collate import collate
 from ocr.datasets.schemas import ConfigError, Sample
+from ocr.datasets.transforms import Transform, shrink_to, shrunk_size, transform_loaded
 from ocr.lightning_modules.assembly import load_checkpoint, open_run, prepare_data_folder
 from ocr.lightning_modules.ocr_pl import OCRPLModule
 from ocr.lightning_modules.precision import choose_precision
@@ -41,7 +43,7 @@ from ocr.models.postprocess import Detections
 from ocr.oracle import Noise, load_oracle_images, oracle
 from ocr.utils.config_errors import explain
 from ocr.utils.errors import nearest
-from ocr.utils.image_loading import ImageLoader
+from ocr.utils.image_loading import ImageLoader, probe_image
 
 logger = logging.getLogger(__name__)
 
@@ -168,21 +170,36 @@ def predict_images(images: Path, output: Path, overrides: Sequence[str]) -> int:
     module: OCRPLModule = instantiate(config.model, val_loss=False)
     load_checkpoint(module, Path(config.checkpoint))
     module.eval()
-    found = {path.name: _detect(module, path, config) for path in names}
+    found = _detect(module, names, config)
     write = write_predictions_json if output.suffix == ".json" else write_submission_csv
     write(output, {name: list(zip(item.polygons, item.scores, strict=True)) for name, item in found.items()})
     return len(found)
 
 
-def _detect(module: OCRPLModule, path: Path, config: DictConfig) -> Detections:
-    loading = instantiate(config.datasets.val_dataset.config.image_loading_config)
-    image = ImageLoader(loading.use_turbojpeg, loading.turbojpeg_fallback)(path)
-    done = instantiate(config.datasets.val_dataset.transform)(image, [], np.random.default_rng(0))
-    size = (image.shape[0], image.shape[1])
-    sample = Sample(0, path.name, done.image, [], [], [], [], done.matrix, size)
+def _detect(module: OCRPLModule, paths: Sequence[Path], config: DictConfig) -> dict[str, Detections]:
+    """Detect by batches of one shape, as the validation split is read."""
+    split = config.datasets.val_dataset
+    loading = instantiate(split.config.image_loading_config)
+    load = ImageLoader(loading.use_turbojpeg, loading.turbojpeg_fallback)
+    transform: Transform = instantiate(split.transform)
+    headers = [probe_image(path) for path in paths]
+    loaded = [shrunk_size((header.height, header.width), split.config.image_long_side) for header in headers]
+    shapes = [transform.size] * len(paths)
+    if config.aspect_buckets:
+        shapes = assign_canvases([tight_canvas(*size, transform.size) for size in loaded], config.aspect_buckets)
+
+    def sample(index: int) -> Sample:
+        original = (headers[index].height, headers[index].width)
+        image = shrink_to(load(paths[index]), loaded[index])
+        done = transform_loaded(transform, image, original, [], np.random.default_rng(0), shapes[index])
+        return Sample(index, paths[index].name, done.image, [], [], [], [], done.matrix, original)
+
     precision = choose_precision(config.trainer.precision, on_gpu=False)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision.used == "bf16-mixed"):
-        return module.detect(collate([sample]))[0]
+    found: dict[int, Detections] = {}
+    for indices in BucketBatchSampler(shapes, config.batch_size, shuffle=False):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision.used == "bf16-mixed"):
+            found |= zip(indices, module.detect(collate([sample(index) for index in indices])), strict=True)
+    return {paths[index].name: found[index] for index in sorted(found)}
 
 
 def oracle_report(data: Path, split: str, size: int, shrink_ratio: float, unclip: float | None) -> dict[str, Any]:

@@ -72,6 +72,10 @@ class Gate:
         return f"{'<=' if self.at_most else '>='} {self.threshold:g}"
 
 
+def _kept(figure: str, title: str, most: float) -> Gate:
+    return Gate(figure, title, most, (FromFact("benchmarks.parity", (figure,)),), at_most=True)
+
+
 GATES: tuple[Gate, ...] = (
     Gate("square", "warm epoch against naive, square input", 8, (FromContrast("gates", "square"),), aim=12),
     Gate("buckets", "warm epoch against naive, aspect buckets", 12, (FromContrast("gates", "buckets"),), aim=18),
@@ -105,6 +109,11 @@ GATES: tuple[Gate, ...] = (
         (FromFact("benchmarks.memory", ("largest_ratio", "ratio")),),
         at_most=True,
     ),
+    _kept("batches_that_differ", "cached batches that differ from uncached ones", 0),
+    _kept("naive_difference", "hmean lost from naive to fast, same input", 0.005),
+    _kept("buckets_difference", "hmean lost to aspect buckets", 0.005),
+    _kept("bf16_difference", "hmean lost to bf16 evaluation", 0.002),
+    _kept("ranks_that_differ", "numbers of ranks (of 2, 3, 5) with other counts", 0),
     Gate("doctr_training", "training against docTR", 2, (FromFact("benchmarks.doctr", ("training_ratio",)),)),
     Gate("doctr_validation", "validation against docTR", 5, (FromFact("benchmarks.doctr", ("validation_ratio",)),)),
 )

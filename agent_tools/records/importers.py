@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.fingerprints import environment, machine, strip_private
 from agent_tools.records.repository import git_state
-from agent_tools.records.schema import RUN_FILE_VERSION, DatasetFingerprint, GitState, RunFile, RunRecord
+from agent_tools.records.schema import READABLE_RUN_FILES, DatasetFingerprint, GitState, RunFile, RunRecord
 from agent_tools.records.store import new_id
 
 JUDGED_DATASETS = ("val", "test", "train")
@@ -42,7 +42,7 @@ def load_run_file(path: Path) -> RunFile:
         run = RunFile.model_validate_json(text)
     except ValidationError as error:
         raise RunFileError(_why_unreadable(text, name, error)) from error
-    if run.schema_version != RUN_FILE_VERSION:
+    if run.schema_version not in READABLE_RUN_FILES:
         raise RunFileError(_other_version(name, run.schema_version))
     return run
 
@@ -53,7 +53,7 @@ def _why_unreadable(text: bytes, name: str, error: ValidationError) -> str:
     except ValueError as broken:
         return f"The run file {name} is not valid JSON ({broken}); start the run again."
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version is not None and version != RUN_FILE_VERSION:
+    if version is not None and version not in READABLE_RUN_FILES:
         return _other_version(name, version)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -61,8 +61,9 @@ def _why_unreadable(text: bytes, name: str, error: ValidationError) -> str:
 
 
 def _other_version(name: str, version: object) -> str:
+    known = ", ".join(map(str, READABLE_RUN_FILES))
     return (
-        f"The run file {name} has schema_version {version}, but this workbench reads version {RUN_FILE_VERSION}; "
+        f"The run file {name} has schema_version {version}, but this workbench reads versions {known}; "
         "use trainer and workbench of the same checkout and start the run again."
     )
 

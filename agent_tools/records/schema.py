@@ -23,8 +23,15 @@ History:
 - 3 (2026-11): benchmarks of any design (design, phase, contrasts, stage shares), CPU seconds of samples, facts.
 """
 
-RUN_FILE_VERSION = 1
-"""Version of the trainer's run file that this workbench reads. History: 1 (2026-11): first form."""
+RUN_FILE_VERSION = 2
+"""Version of the trainer's run file. The workbench also reads the older ones: what they lack has a default.
+
+History:
+- 1 (2026-11): first form; its validation stage `metric` is `score` from version 2 on.
+- 2 (2026-11): CPU seconds and limit per epoch; replayed stages, timeline and image shapes of the run.
+"""
+
+READABLE_RUN_FILES = tuple(range(1, RUN_FILE_VERSION + 1))
 
 RecordKind = Literal[
     "train",
@@ -68,21 +75,12 @@ class CacheCounts(Frozen):
 
 
 class EpochLimit(Frozen):
-    """How fast an epoch could have been on its machine, by the trainer's own stage clock."""
+    """How fast an epoch could have been, and which group of stages held it back."""
 
-    seconds: float
-    fraction: float = Field(description="of the limit that was reached, 0..1")
-    verdict: str = Field(description="input-bound, compute-bound, post-bound or overhead-bound")
-    clock_seconds: float = Field(description="what the stage clock itself cost")
-
-
-class TimelineSpan(Frozen):
-    """One measurement of one stage in the last epoch."""
-
-    stage: str
-    batch: int
-    start: float = Field(description="seconds since the epoch began")
-    seconds: float
+    seconds: float = Field(description="the limit; its formula is in `ocr/lightning_modules/epoch_limit.py`")
+    fraction: float = Field(description="limit / epoch, above 0 and at most 1")
+    verdict: Literal["input-bound", "compute-bound", "post-bound", "overhead-bound"]
+    clock_seconds: float = Field(description="what measuring the stages cost, within the epoch's seconds")
 
 
 class EpochFigures(Frozen):
@@ -99,8 +97,19 @@ class EpochFigures(Frozen):
     weights: Literal["current", "best"] = Field(
         default="current", description="best: the pass over the best weights after training"
     )
-    cpu: dict[str, float] = Field(default_factory=dict, description="stage -> CPU seconds of the process, all threads")
+    cpu: dict[str, float] = Field(
+        default_factory=dict, description="stage -> CPU seconds of the trainer's main process, all threads"
+    )
     limit: EpochLimit | None = None
+
+
+class TimelineSpan(Frozen):
+    """One stage of one batch."""
+
+    stage: str
+    batch: int
+    start: float = Field(description="seconds since the epoch began")
+    seconds: float
 
 
 class FeatureRow(Frozen):
@@ -138,9 +147,13 @@ class RunFile(Frozen):
     features: list[FeatureRow]
     epochs: list[EpochFigures]
     checkpoints: dict[str, dict[str, str]] = Field(description="best, last, loaded -> {path, sha256}")
-    replayed: list[str] = Field(default_factory=list, description="stages whose stored outputs were used again")
-    timeline: list[TimelineSpan] = Field(default_factory=list, description="of the last epoch, where it was asked for")
-    shapes: dict[str, dict[str, int]] = Field(default_factory=dict, description="split -> HxW -> number of images")
+    replayed: list[str] = Field(
+        default_factory=list, description="stages whose stored outputs were replayed: scores prove nothing"
+    )
+    timeline: list[TimelineSpan] = Field(default_factory=list, description="of the last epoch, where asked for")
+    shapes: dict[str, dict[str, int]] = Field(
+        default_factory=dict, description="split -> HxW of the network's input -> number of images"
+    )
 
 
 class GitState(Frozen):

@@ -138,6 +138,17 @@ def _memory(asked: _Asked) -> RunRecord:
     return record_fact(asked.root, words, asked.session, asked.progress, asked.cancel)
 
 
+def _parity(asked: _Asked) -> RunRecord:
+    request = asked.request
+    if request.checkpoint is None:
+        raise LadderError("parity needs weights that find something; give --checkpoint PATH.")
+    words = ["python", "-m", "benchmarks.parity", f"--data={relative_to_root(request.data, asked.root.path)}"]
+    words += [f"--images={request.images}", f"--size={request.size[0]}"]
+    words += [f"--checkpoint={relative_to_root(request.checkpoint, asked.root.path)}"]
+    words += [f"--{override}" for override in request.overrides if override.startswith("model=")]
+    return record_fact(asked.root, words, asked.session, asked.progress, asked.cancel)
+
+
 STEPS: tuple[Step, ...] = (
     _named("gates"),
     _named("main"),
@@ -156,6 +167,9 @@ STEPS: tuple[Step, ...] = (
     _component("second_process", sized=True),
     Step(
         "memory", _memory, lambda record: record.fact is not None and runs_module(record.command, "benchmarks.memory")
+    ),
+    Step(
+        "parity", _parity, lambda record: record.fact is not None and runs_module(record.command, "benchmarks.parity")
     ),
 )
 """The measurements in the order in which they run; `bench gates --only` chooses among their names."""

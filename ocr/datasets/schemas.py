@@ -67,6 +67,18 @@ class DatasetConfig(StrictConfig):
     )
     on_bad_image: Literal["error", "drop"] = Field("error", description="stop, or leave bad images out and count them")
     cache_dir: Path = Field(Path("outputs/cache"), description="folder of the tier files, never inside the data")
+    cache_budget_gib: float | Literal["auto"] | None = Field(
+        None, description="most that all tier files of cache_dir may take; auto: half of the memory; null: no limit"
+    )
+    aspect_buckets: int = Field(
+        0, ge=0, description="most canvases of different aspect, chosen from the data; 0: every image in image_size"
+    )
+    image_long_side: int | None = Field(
+        None, ge=32, description="shrink decoded images by area to this long side, in pixels, before anything else"
+    )
+    prenormalize_images: bool = Field(
+        False, description="normalise before the tensor tier, which then holds float32: four times the bytes"
+    )
     preload_images: bool = Field(False, description="fill the image tier and make it resident before the first batch")
     load_maps: bool = Field(False, description="serve target maps from the map tier when a loss asks for them")
     preload_maps: bool = Field(False, description="fill the map tier before the first batch, when a loss asks for it")
@@ -79,12 +91,19 @@ class DatasetConfig(StrictConfig):
             "preload_images": ("cache_images", self.preload_images, self.cache_config.cache_images),
             "preload_maps": ("cache_maps", self.preload_maps, self.cache_config.cache_maps),
             "load_maps": ("cache_maps", self.load_maps, self.cache_config.cache_maps),
+            "prenormalize_images": (
+                "cache_transformed_tensors",
+                self.prenormalize_images,
+                self.cache_config.cache_transformed_tensors,
+            ),
         }
         for key, (tier, asked, present) in needs.items():
             if asked and not present:
                 raise ConfigError(
                     f"{key}=true needs cache_config.{tier}=true (it is false); switch {tier} on or {key} off"
                 )
+        if isinstance(self.cache_budget_gib, float) and self.cache_budget_gib <= 0:
+            raise ConfigError(f"cache_budget_gib={self.cache_budget_gib}; it is auto, null or a positive number of GiB")
         if self.preload_maps and not self.load_maps:
             raise ConfigError("preload_maps=true needs load_maps=true (it is false); switch load_maps on or both off")
         return self

@@ -31,13 +31,22 @@ class Transformed:
 
 
 class Transform(Protocol):
-    """What a dataset needs of a transform. `deterministic` decides whether its output may be cached."""
+    """What a dataset needs of a transform.
+
+    `size` (height, width) sets the scale; `deterministic` decides whether the output may be cached.
+    """
 
     size: tuple[int, int]
     deterministic: bool
 
-    def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:
-        """Transform one (h, w, 3) uint8 image and its polygons; neither argument is changed."""
+    def __call__(
+        self,
+        image: np.ndarray,
+        polygons: Sequence[Polygon],
+        rng: np.random.Generator,
+        canvas: tuple[int, int] | None = None,
+    ) -> Transformed:
+        """Transform one (h, w, 3) uint8 image and its polygons into `canvas`, by default `size`; arguments stay."""
         ...
 
     def fingerprint(self) -> dict[str, Any]:
@@ -55,6 +64,42 @@ def letterbox_matrix(height: int, width: int, size: tuple[int, int]) -> np.ndarr
     """Return the (3, 3) matrix that fits an image into the top left of `size`; each axis scales by its rounded size."""
     fitted = letterbox_size(height, width, size)
     return np.diag([fitted[1] / width, fitted[0] / height, 1.0])
+
+
+def shrunk_size(size: tuple[int, int], long_side: int | None) -> tuple[int, int]:
+    """Return the (height, width) of an image whose longer side is at most `long_side` pixels, its aspect kept."""
+    factor = 1.0 if long_side is None else min(1.0, long_side / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def shrink_to(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrink (h, w, 3) uint8 by area to (height, width); an image of that size is returned as it is."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def transform_loaded(
+    transform: Transform,
+    image: np.ndarray,
+    original_size: tuple[int, int],
+    polygons: Sequence[Polygon],
+    rng: np.random.Generator,
+    canvas: tuple[int, int],
+) -> Transformed:
+    """Transform a loaded image, which `image_long_side` may have shrunk; polygons and matrix start at the original.
+
+    Args:
+        transform: takes the loaded image to the network's input.
+        image: (h, w, 3) uint8.
+        original_size: (height, width) of the original displayed image, in pixels.
+        polygons: in original pixels; not changed.
+        rng: for random transforms.
+        canvas: (height, width) of the result.
+    """
+    loaded = np.diag([image.shape[1] / original_size[1], image.shape[0] / original_size[0], 1.0])
+    done = transform(image, [transform_points(loaded, polygon) for polygon in polygons], rng, canvas)
+    return Transformed(done.image, done.matrix @ loaded, done.polygons)
 
 
 def shrink_before_warp(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +126,26 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.nda
     return cv2.warpAffine(image, affine, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
 
 
+class ConditionalNormalize:
+    """Normalise uint8 pixels by ImageNet's mean and deviation; what is float32 already passes as it is.
+
+    The same constants and order of operations as on the device, so that both give the same bits.
+    """
+
+    def __init__(self) -> None:
+        self._scale = np.array([1 / (255 * std) for std in IMAGENET_STD], np.float32)
+        self._shift = np.array([-mean / std for mean, std in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], np.float32)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 0..255 -> (H, W, 3) float32."""
+        if image.dtype != np.uint8:
+            return image
+        normalised = image.astype(np.float32)
+        normalised *= self._scale
+        normalised += self._shift
+        return normalised
+
+
 class LetterboxTransform:
     """Fit the image into the top left of `size`, pad with 0; uint8 out. The validation transform."""
 
@@ -90,17 +155,23 @@ class LetterboxTransform:
         """`size` is (height, width) in network pixels."""
         self.size = (int(size[0]), int(size[1]))
 
-    def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:  # noqa: ARG002
-        """Resize by area into a zero canvas; polygons follow the matrix."""
+    def __call__(
+        self,
+        image: np.ndarray,
+        polygons: Sequence[Polygon],
+        rng: np.random.Generator,  # noqa: ARG002
+        canvas: tuple[int, int] | None = None,
+    ) -> Transformed:
+        """Resize by area into a zero canvas, at the scale of `size`; polygons follow the matrix."""
         height, width = image.shape[:2]
         rows, columns = letterbox_size(height, width, self.size)
-        canvas = np.zeros((*self.size, 3), np.uint8)
+        padded = np.zeros((*(canvas or self.size), 3), np.uint8)
         shrinking = rows < height
-        canvas[:rows, :columns] = cv2.resize(
+        padded[:rows, :columns] = cv2.resize(
             image, (columns, rows), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
         )
         matrix = letterbox_matrix(height, width, self.size)
-        return Transformed(canvas, matrix, [transform_points(matrix, polygon) for polygon in polygons])
+        return Transformed(padded, matrix, [transform_points(matrix, polygon) for polygon in polygons])
 
     def fingerprint(self) -> dict[str, Any]:
         """See `Transform.fingerprint`."""
@@ -134,16 +205,23 @@ class AugmentTransform:
             ]
         )
 
-    def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:
+    def __call__(
+        self,
+        image: np.ndarray,
+        polygons: Sequence[Polygon],
+        rng: np.random.Generator,
+        canvas: tuple[int, int] | None = None,
+    ) -> Transformed:
         """Draw a matrix, warp once, then change the pixels."""
-        matrix = self._draw_matrix(image.shape[0], image.shape[1], rng)
-        warped = warp(image, matrix, self.size)
+        window = canvas or self.size
+        matrix = self._draw_matrix(image.shape[0], image.shape[1], window, rng)
+        warped = warp(image, matrix, window)
         if self.photometric:
             self._photometric.set_random_seed(int(rng.integers(2**31)))
             warped = self._photometric(image=warped)["image"]
         return Transformed(warped, matrix, [transform_points(matrix, polygon) for polygon in polygons])
 
-    def _draw_matrix(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    def _draw_matrix(self, height: int, width: int, window: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         fit = min(self.size[0] / height, self.size[1] / width)
         scale = fit * math.exp(rng.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
         stretch = math.exp(rng.uniform(-1, 1) * math.log(self.stretch) / 2)
@@ -152,7 +230,7 @@ class AugmentTransform:
         linear = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag([scale * stretch, scale / stretch])
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]]) @ linear.T
         low, high = corners.min(0), corners.max(0)
-        room = np.array([self.size[1], self.size[0]]) - (high - low)
+        room = np.array([window[1], window[0]]) - (high - low)
         # Where the image is larger than the window it is a crop, where smaller a shift: the same draw serves both.
         shift = rng.uniform(0, 1, 2) * room - low
         matrix = np.eye(3)
@@ -172,20 +250,32 @@ class NaiveTransform:
     def __init__(self, size: Sequence[int]) -> None:
         """`size` is (height, width) in network pixels."""
         self.size = (int(size[0]), int(size[1]))
-        self._compose = A.Compose(
-            [
-                A.LongestMaxSize(max_size_hw=self.size, interpolation=cv2.INTER_LINEAR, area_for_downscale="image"),
-                A.PadIfNeeded(*self.size, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0),
-                A.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-            ],
-            keypoint_params=A.KeypointParams("xy", remove_invisible=False, label_fields=["polygon_id"]),
-        )
+        self._compositions: dict[tuple[int, int], A.Compose] = {}
 
-    def __call__(self, image: np.ndarray, polygons: Sequence[Polygon], rng: np.random.Generator) -> Transformed:  # noqa: ARG002
+    def composition(self, canvas: tuple[int, int]) -> A.Compose:
+        """Return the albumentations pipeline that fills a canvas (height, width)."""
+        if canvas not in self._compositions:
+            self._compositions[canvas] = A.Compose(
+                [
+                    A.LongestMaxSize(max_size_hw=self.size, interpolation=cv2.INTER_LINEAR, area_for_downscale="image"),
+                    A.PadIfNeeded(*canvas, position="top_left", border_mode=cv2.BORDER_CONSTANT, fill=0),
+                    A.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+                ],
+                keypoint_params=A.KeypointParams("xy", remove_invisible=False, label_fields=["polygon_id"]),
+            )
+        return self._compositions[canvas]
+
+    def __call__(
+        self,
+        image: np.ndarray,
+        polygons: Sequence[Polygon],
+        rng: np.random.Generator,  # noqa: ARG002
+        canvas: tuple[int, int] | None = None,
+    ) -> Transformed:
         """Resize, pad, normalise and move keypoints by albumentations; keypoints carry their polygon's id."""
         points = np.concatenate([*polygons, np.zeros((0, 2))])
         ids = np.repeat(np.arange(len(polygons)), [len(polygon) for polygon in polygons])
-        out = self._compose(image=image, keypoints=points, polygon_id=ids)
+        out = self.composition(canvas or self.size)(image=image, keypoints=points, polygon_id=ids)
         moved, moved_ids = np.asarray(out["keypoints"], float).reshape(-1, 2), np.asarray(out["polygon_id"])
         return Transformed(
             out["image"],

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -22,11 +23,12 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from ocr.datasets.base import OCRDataset
 from ocr.datasets.schemas import ConfigError
 from ocr.datasets.synthetic import ensure_dataset
-from ocr.lightning_modules.callbacks import CacheStatistics, EpochRecorder
+from ocr.lightning_modules.callbacks import CacheStatistics, EpochRecorder, describe_clock
 from ocr.lightning_modules.data_pl import LoaderConfig, OCRDataModule
 from ocr.lightning_modules.features import check_features, enforce
 from ocr.lightning_modules.ocr_pl import OCRPLModule
 from ocr.lightning_modules.precision import choose_precision
+from ocr.lightning_modules.replay import StageReplay, replayed_stages
 from ocr.lightning_modules.run_file import (
     DatasetFingerprint,
     RunFile,
@@ -74,7 +76,12 @@ class Run:
         self.trainer.validate(self.module, datamodule=self.data, verbose=False)
 
     def validate_best(self) -> None:
-        """Go back to the best weights by hmean, unless they are the last ones, and score them."""
+        """Go back to the best weights by hmean, unless they are the last ones, and score them.
+
+        A run that replays stages has no best weights: its scores prove nothing.
+        """
+        if self.file.replayed:
+            return
         best = next(
             (item for item in self.trainer.checkpoint_callbacks if isinstance(item, ModelCheckpoint) and item.monitor),
             None,
@@ -126,6 +133,11 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
 def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -> Run:
     started = time.perf_counter()
     _check_image_size(config.image_size)
+    replay = replayed_stages(config.replay)
+    run_file.replayed = sorted(replay)
+    if replay:
+        logger.warning("replay=%s: this run measures; its weights and scores prove nothing", run_file.replayed)
+    _set_threads(config.threads)
     on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
     precision = choose_precision(config.trainer.precision, on_gpu)
     logger.info("Precision %s (asked %s): %s", precision.used, precision.asked, precision.reason)
@@ -133,11 +145,13 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     allocator = _set_allocator(config.allocator)
     run_file.environment = environment(allocator["used"])
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    data = _build_data(config, kind, on_gpu)
     module: OCRPLModule = instantiate(config.model)
+    module.replay, module.clock.timeline = StageReplay(replay), config.timeline
     recorder = EpochRecorder(run_file, folder, module)
     trainer = _build_trainer(config, kind, folder, precision.used, recorder)
     run_file.device = str(trainer.strategy.root_device)
+    data = _build_data(config, kind, on_gpu, replay, trainer.strategy.root_device)
+    recorder.loader_workers = data.workers
     run = Run(config, folder, data, module, trainer, recorder, allocator)
     if config.resume:
         _check_resume(module, Path(config.resume), kind)
@@ -148,6 +162,7 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     for name, split in (("train", data.train), ("val", data.val)):
         if split is not None:
             run_file.datasets[name] = _fingerprint(config, name, split)
+            run_file.shapes[name] = split.shape_counts()
     run_file.environment["decoder"] = data.val.report.decoder
     run_file.environment["workers"] = str(data.workers)
     run_file.setup_seconds["build"] = time.perf_counter() - started
@@ -155,12 +170,14 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
     return run
 
 
-def _build_data(config: DictConfig, kind: RunKind, on_gpu: bool) -> OCRDataModule:
+def _build_data(
+    config: DictConfig, kind: RunKind, on_gpu: bool, replay: frozenset[str], device: torch.device
+) -> OCRDataModule:
     targets = instantiate(config.targets)
     train: OCRDataset | None = instantiate(config.datasets.train_dataset, targets=targets) if kind == "train" else None
     val: OCRDataset = instantiate(config.datasets.val_dataset, targets=targets if config.val_loss else None)
     loader: dict[str, Any] = OmegaConf.to_container(config.dataloaders, resolve=True)  # type: ignore[assignment]
-    return OCRDataModule(train, val, config.batch_size, LoaderConfig(**loader), on_gpu)
+    return OCRDataModule(train, val, config.batch_size, LoaderConfig(**loader), on_gpu, replay, device)
 
 
 def _build_trainer(
@@ -205,6 +222,15 @@ def _check_resume(module: OCRPLModule, path: Path, kind: RunKind) -> None:
             f"{path} holds weights only; resume needs a last.ckpt, or give checkpoint={path} to start anew"
         )
     module.check_preprocessing(checkpoint, path.name)
+
+
+def _set_threads(threads: Any) -> None:
+    if threads is None:
+        return
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigError(f"threads={threads!r}; it is null (as many as the libraries choose) or a positive number")
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
 
 
 def _set_allocator(asked: str) -> dict[str, str]:
@@ -261,12 +287,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _close(run: Run) -> None:
     run_file, config = run.file, run.config
+    logger.info("%s", describe_clock(run_file.epochs))
     for item in run.trainer.checkpoint_callbacks:
-        if isinstance(item, ModelCheckpoint) and item.best_model_path:
+        if isinstance(item, ModelCheckpoint) and item.best_model_path and not (item.monitor and run_file.replayed):
             run_file.checkpoints["best" if item.monitor else "last"] = _checkpoint(Path(item.best_model_path))
     rows = check_features(
-        run.data.val, run.module, run_file.epochs, run_file.precision, run.allocator, config.features.epoch_ratio
+        run.data.val,
+        run.module,
+        run_file.epochs,
+        run_file.precision,
+        run.allocator,
+        epoch_ratio=config.features.epoch_ratio,
+        shapes=run.recorder.shapes_seen.get("val", {}),
+        resident=bool(config.dataloaders.get("resident", False)),
     )
     run_file.features = [row.model_copy(update={"reason": shareable_text(row.reason)}) for row in rows]
     run_file.write(run.folder)
-    enforce(run_file.features, config.features.strict)
+    # What a replayed stage would have asked of a feature is not asked any more.
+    enforce(run_file.features, config.features.strict and not run_file.replayed)

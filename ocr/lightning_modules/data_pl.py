@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any, Literal
 
 import cv2
 import pytorch_lightning as pl
+import torch
 from pydantic import Field, field_validator
 from torch.utils.data import DataLoader
 
 from ocr.datasets.base import OCRDataset
-from ocr.datasets.collate import collate
+from ocr.datasets.buckets import BucketBatchSampler
+from ocr.datasets.collate import Batch
 from ocr.datasets.schemas import ConfigError, Sample, StrictConfig
+from ocr.lightning_modules.resident_loader import BatchLoader, ResidentLoader
+
+logger = logging.getLogger(__name__)
+
+SHARE_OF_FREE_MEMORY = 0.5
+"""Most of a GPU's free memory that a resident split may take: activations need the rest."""
 
 
 class LoaderConfig(StrictConfig):
@@ -24,6 +33,12 @@ class LoaderConfig(StrictConfig):
     persistent_workers: bool = Field(False, description="keep the workers between epochs")
     prefetch_factor: int | None = Field(None, ge=1, description="batches prepared ahead per worker")
     pin_memory: bool = Field(False, description="page-locked batches, for copies to a GPU")
+    multiprocessing_context: Literal["fork", "spawn", "forkserver"] | None = Field(
+        None, description="how workers start; null: the platform's way"
+    )
+    resident: bool = Field(
+        False, description="keep the validation batches in the device's memory after their first pass"
+    )
 
     @field_validator("num_workers")
     @classmethod
@@ -47,16 +62,32 @@ class LoaderConfig(StrictConfig):
         workers = self.workers(on_gpu)
         if workers == 0:
             return {"num_workers": 0, "pin_memory": self.pin_memory}
-        return {**self.model_dump(), "num_workers": workers}
+        return {**self.model_dump(exclude={"resident"}), "num_workers": workers}
 
 
 class OCRDataModule(pl.LightningDataModule):
     """Holds the datasets and the loaders; persistent workers live as long as one call of fit or validate."""
 
     def __init__(
-        self, train: OCRDataset | None, val: OCRDataset, batch_size: int, loader: LoaderConfig, on_gpu: bool
+        self,
+        train: OCRDataset | None,
+        val: OCRDataset,
+        batch_size: int,
+        loader: LoaderConfig,
+        on_gpu: bool,
+        replay: frozenset[str] = frozenset(),
+        device: torch.device = torch.device("cpu"),  # noqa: B008 - a constant
     ) -> None:
-        """`train` is None where nothing is trained; `on_gpu` decides what `num_workers: auto` means.
+        """Build the loaders.
+
+        Args:
+            train: None where nothing is trained.
+            val: the validation split.
+            batch_size: images per batch; the last batch of a shape may be smaller.
+            loader: settings of both loaders.
+            on_gpu: decides what `num_workers: auto` means.
+            replay: stages whose first outputs are replayed: `loader` (whole batches), `decode`, `transform`, `targets`.
+            device: where a resident split is kept.
 
         Raises:
             ConfigError: the batch size is below 1, or a split has no image.
@@ -67,15 +98,37 @@ class OCRDataModule(pl.LightningDataModule):
         for split in (train, val):
             if split is not None and not len(split):
                 raise ConfigError(f"{split.config.annotation_path} names no usable image; point it to a file that does")
+            if split is not None:
+                split.replay = replay
         self.train, self.val, self.batch_size = train, val, batch_size
         self.workers = loader.workers(on_gpu)
-        self._arguments: dict[str, Any] = {
+        self._replays_batches, self._device = "loader" in replay, device
+        self._arguments = {
             **loader.arguments(on_gpu),
-            "collate_fn": collate,
+            "collate_fn": _as_it_is,
             "worker_init_fn": _one_thread_per_worker,
-            "batch_size": batch_size,
         }
-        self._val_loader: DataLoader[Sample] = DataLoader(val, shuffle=False, **self._arguments)
+        self._val_loader: BatchLoader = self._loader(val, shuffle=False)
+        if self._replays_batches or (loader.resident and self._fits(val)):
+            self._val_loader = ResidentLoader(self._val_loader, device)
+
+    def _loader(self, split: OCRDataset, shuffle: bool) -> BatchLoader:
+        sampler = BucketBatchSampler(split.shapes, self.batch_size, shuffle)
+        made: DataLoader[Sample] = DataLoader(split, batch_sampler=sampler, **self._arguments)
+        return made
+
+    def _fits(self, split: OCRDataset) -> bool:
+        if self._device.type != "cuda":
+            return True
+        needed, (free, _) = split.image_bytes, torch.cuda.mem_get_info(self._device)
+        if needed <= SHARE_OF_FREE_MEMORY * free:
+            return True
+        split.report.declined["resident"] = (
+            f"{needed / 2**20:,.0f} MiB of images, but {free / 2**20:,.0f} MiB are free on {self._device}, of which "
+            "half may be taken"
+        )
+        logger.warning("Going on without resident batches: %s", split.report.declined["resident"])
+        return False
 
     def prepare(self) -> None:
         """Preload what the configuration asks for."""
@@ -83,15 +136,21 @@ class OCRDataModule(pl.LightningDataModule):
             if split is not None:
                 split.prepare()
 
-    def train_dataloader(self) -> DataLoader[Sample]:
-        """Shuffled batches; the last one may be smaller, and an epoch visits every image once."""
+    def train_dataloader(self) -> BatchLoader:
+        """Shuffled batches of one shape each; an epoch visits every image once."""
         if self.train is None:
             raise ConfigError("this run was built without a training split; use `ocr train`")
-        return DataLoader(self.train, shuffle=True, **self._arguments)
+        loader = self._loader(self.train, shuffle=True)
+        return ResidentLoader(loader, self._device) if self._replays_batches else loader
 
-    def val_dataloader(self) -> DataLoader[Sample]:
-        """Batches in the order of the annotation file."""
+    def val_dataloader(self) -> BatchLoader:
+        """Batches of one shape each, in the order of the annotation file within a shape."""
         return self._val_loader
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    # The dataset makes the batch itself (`__getitems__`).
+    return batch
 
 
 def _one_thread_per_worker(worker: int) -> None:  # noqa: ARG001

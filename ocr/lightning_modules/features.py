@@ -14,6 +14,9 @@ logger = logging.getLogger(__name__)
 
 PRECISION_DTYPES = {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}
 
+SAME_ASPECT = 1.02
+"""Largest aspect over smallest, up to which a data set counts as being of one aspect."""
+
 
 class FeatureError(OCRError):
     """A feature was asked for, stayed inactive, and nothing declined it for a stated reason."""
@@ -46,7 +49,10 @@ def check_features(
     epochs: Sequence[EpochFigures],
     precision: Mapping[str, str],
     allocator: Mapping[str, str],
+    *,
     epoch_ratio: float,
+    shapes: Mapping[str, int],
+    resident: bool,
 ) -> list[FeatureRow]:
     """Return the table of a run's end, for its validation split; what had no epoch to show itself in is `n/a`.
 
@@ -57,6 +63,8 @@ def check_features(
         precision: `asked`, `used`, `reason`.
         allocator: `asked`, `used`, `reason`.
         epoch_ratio: how much faster than epoch 0 each later validation epoch is expected to be.
+        shapes: "HxW" -> images of that shape in the last validation epoch, as the batches showed.
+        resident: whether the loader was asked to keep batches on the device.
     """
     config, report, tiers = dataset.config, dataset.report, dataset.config.cache_config
     validations = [epoch for epoch in epochs if epoch.phase == "val"]
@@ -82,8 +90,8 @@ def check_features(
             ("cache_transformed_tensors", "tensor caching enabled", "accesses to the tensor tier"),
             tiers.cache_transformed_tensors and bool(validations),
             "accesses > 0",
-            f"{_accesses(validations, 'tensors')} accesses",
-            _accesses(validations, "tensors") > 0,
+            f"{_served(validations)[1]} accesses",
+            _served(validations)[1] > 0,
             report.declined.get("tensors tier", ""),
         ),
         _hits_row(validations, tiers.cache_transformed_tensors, report.declined.get("tensors tier", "")),
@@ -119,16 +127,74 @@ def check_features(
             allocator["used"] == "keep_pages",
             allocator["reason"],
         ),
+        _compile_row(module),
+        _row(
+            ("post_workers", "post-processing overlaps the forward", "batches collected from the threads"),
+            module.post_workers > 0 and bool(validations),
+            "batches > 0",
+            f"{module.batches_beside_main_thread} batches",
+            module.batches_beside_main_thread > 0,
+        ),
+        _buckets_row(dataset, shapes),
+        _resident_row(validations, resident, report.declined.get("resident", "")),
     ]
+
+
+def _compile_row(module: OCRPLModule) -> FeatureRow:
+    compiled = module.compiled
+    graphs = 0 if compiled is None else compiled.graphs
+    return _row(
+        ("compile", "the network runs compiled", "graphs that torch counted"),
+        compiled is not None and bool(module.seen_dtype),
+        "graphs > 0",
+        f"{graphs} graphs",
+        graphs > 0,
+        "" if compiled is None else compiled.declined,
+    )
+
+
+def _buckets_row(dataset: OCRDataset, shapes: Mapping[str, int]) -> FeatureRow:
+    aspects = [height / width for height, width in dataset.sizes]
+    alike = max(aspects) <= SAME_ASPECT * min(aspects)
+    return _row(
+        ("aspect_buckets", "batches follow the aspects of the images", "distinct shapes of an epoch's batches"),
+        getattr(dataset.config, "aspect_buckets", 0) > 0 and bool(shapes),
+        "1 shape, as all images have one aspect" if alike else "2 shapes or more",
+        f"{len(shapes)} shapes",
+        len(shapes) > 1 or alike,
+        dataset.report.declined.get("aspect_buckets", ""),
+    )
+
+
+def _resident_row(epochs: Sequence[EpochFigures], asked: bool, declined: str) -> FeatureRow:
+    later = epochs[1:]
+    hits, images = _hits(later, "resident"), sum(epoch.images for epoch in later)
+    return _row(
+        ("resident", "batches stay on the device", "batches served from its memory from epoch 1 on"),
+        asked and bool(later),
+        "all images",
+        f"{hits}/{images} images",
+        hits == images,
+        declined,
+    )
 
 
 def _accesses(epochs: Sequence[EpochFigures], tier: str) -> int:
     return sum(epoch.cache[tier].hits + epoch.cache[tier].misses for epoch in epochs if tier in epoch.cache)
 
 
+def _hits(epochs: Sequence[EpochFigures], tier: str) -> int:
+    return sum(epoch.cache[tier].hits for epoch in epochs if tier in epoch.cache)
+
+
+def _served(epochs: Sequence[EpochFigures]) -> tuple[int, int]:
+    """Return hits and accesses of the tensor tier; an image that is resident on the device counts as served by it."""
+    resident = _hits(epochs, "resident")
+    return _hits(epochs, "tensors") + resident, _accesses(epochs, "tensors") + resident
+
+
 def _hits_row(epochs: Sequence[EpochFigures], asked: bool, declined: str) -> FeatureRow:
-    later = [epoch for epoch in epochs[1:] if "tensors" in epoch.cache]
-    hits, total = sum(epoch.cache["tensors"].hits for epoch in later), _accesses(later, "tensors")
+    hits, total = _served(epochs[1:])
     row = _row(
         ("cache hits", "cache hits occurring", "hits of the tensor tier from epoch 1 on"),
         asked,

@@ -17,10 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ocr.utils.content_hash import sha256_of_json, write_atomically
 
-RUN_FILE_VERSION = 1
-"""Version of the form below. History: 1 (2026-11): first form."""
+RUN_FILE_VERSION = 2
+"""Version of the form below.
+
+History:
+- 1 (2026-11): first form; its validation stage `metric` is `score` from version 2 on.
+- 2 (2026-11): CPU seconds and limit per epoch; replayed stages, timeline and image shapes of the run.
+"""
 
 RunKind = Literal["train", "evaluate"]
+Verdict = Literal["input-bound", "compute-bound", "post-bound", "overhead-bound"]
 
 
 class _Part(BaseModel):
@@ -50,11 +56,25 @@ class CacheCounts(_Part):
     bytes: int = 0
 
 
+class EpochLimit(_Part):
+    """How fast the epoch could have been (`ocr/lightning_modules/epoch_limit.py`).
+
+    `seconds` is the limit, `fraction` (0..1] its share of the epoch, `clock_seconds` what measuring the stages cost.
+    """
+
+    seconds: float
+    fraction: float
+    verdict: Verdict
+    clock_seconds: float
+
+
 class EpochFigures(_Part):
     """One pass over one split; `seconds` is wall clock, stages of worker processes are sums over the workers.
 
     `epoch` is the training epoch, also of its validation; in an evaluation it counts the passes. `weights` is `best`
-    for the pass over the best weights after training.
+    for the pass over the best weights after training. `cpu` is CPU seconds of this process per stage, all threads;
+    where post-processing overlaps, `post` and `score` are sums over its threads and `post_wait` is what the main
+    thread waited for them.
     """
 
     epoch: int
@@ -66,6 +86,17 @@ class EpochFigures(_Part):
     cache: dict[str, CacheCounts]
     metrics: dict[str, float]
     counts: dict[str, dict[str, float]]
+    cpu: dict[str, float] = Field(default_factory=dict)
+    limit: EpochLimit | None = None
+
+
+class TimelineSpan(_Part):
+    """One stage of one batch; `start` is in seconds since the epoch began."""
+
+    stage: str
+    batch: int
+    start: float
+    seconds: float
 
 
 class FeatureRow(_Part):
@@ -81,7 +112,11 @@ class FeatureRow(_Part):
 
 
 class RunFile(_Part):
-    """The run file. Paths in it are relative, so that it can be shared."""
+    """The run file. Paths in it are relative, so that it can be shared.
+
+    `replayed` names the stages whose stored outputs were replayed: such a run measures, its scores prove nothing.
+    `timeline` is of the last epoch, where it was asked for; `shapes` is split -> "HxW" -> number of images.
+    """
 
     schema_version: int = RUN_FILE_VERSION
     id: str
@@ -103,6 +138,9 @@ class RunFile(_Part):
     features: list[FeatureRow] = Field(default_factory=list)
     epochs: list[EpochFigures] = Field(default_factory=list)
     checkpoints: dict[str, dict[str, str]] = Field(default_factory=dict)
+    replayed: list[str] = Field(default_factory=list)
+    timeline: list[TimelineSpan] = Field(default_factory=list)
+    shapes: dict[str, dict[str, int]] = Field(default_factory=dict)
 
     def write(self, folder: Path) -> Path:
         """Write `run.json` atomically into the run's folder and return its path."""

@@ -6,7 +6,9 @@ payloads at 64-byte steps. A tier is filled lazily, slot by slot, in a `.partial
 renamed to `.cache` and made read-only ("sealed"); a lock file guards making, sealing, unsealing and clearing. A slot
 counts as full only when its state byte says so, which is written after payload and checksum; each process verifies a
 slot's checksum the first time it reads it. So a kill at any moment, sanity batches or a second process leave a usable
-cache, and a truncated, damaged or foreign file is detected, named and rebuilt.
+cache, and a truncated, damaged or foreign file is detected, named and rebuilt. Every process that maps a file holds a
+shared lock on it, which the kernel drops with the process: a byte budget can so tell which files nobody uses, and
+removes the one that was opened longest ago first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,7 +84,13 @@ class CacheTier:
     """One tier of one dataset in one configuration. Picklable: another process maps the same file."""
 
     def __init__(
-        self, folder: Path, tier: str, key: str, lengths: Sequence[int], covers: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        tier: str,
+        key: str,
+        lengths: Sequence[int],
+        covers: Mapping[str, Any] | None = None,
+        budget_bytes: int | None = None,
     ) -> None:
         """Open the tier's file, or create it with all its disk space reserved.
 
@@ -92,14 +100,18 @@ class CacheTier:
             key: hex digest of everything the content depends on.
             lengths: payload bytes of each slot.
             covers: what the key covers, for people who read the header.
+            budget_bytes: most that all tier files of the folder may take together; files that no process uses make
+                room, the one opened longest ago first. None: no limit.
 
         Raises:
-            CacheError: the folder cannot be written or has too little space; a run can go on without the tier.
+            CacheError: the folder cannot be written, has too little space, or the tier does not fit into the budget; a
+                run can go on without the tier.
         """
         self.folder, self.tier, self._content_key = folder, tier, key
         self.key = hashlib.sha256(f"{CACHE_SCHEMA} {tier} {key}".encode()).hexdigest()
         self._lengths = list(lengths)
         self._covers = dict(covers or {})
+        self._budget = budget_bytes
         self._open()
 
     @property
@@ -125,6 +137,7 @@ class CacheTier:
             "key": self._content_key,
             "lengths": self._lengths,
             "covers": self._covers,
+            "budget_bytes": self._budget,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -225,6 +238,7 @@ class CacheTier:
 
     def _create(self) -> None:
         header, table_start, table, total = self._layout()
+        self._make_room(total)
         temporary = self._partial_path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as stream:
@@ -242,6 +256,27 @@ class CacheTier:
                 f"the new cache file {self._partial_path} cannot be read back: {problem}; run `ocr cache clear`"
             )
 
+    def _make_room(self, needed: int) -> None:
+        """Keep the folder within its budget; called with the folder's lock held, before the file is made."""
+        if self._budget is None:
+            return
+        sizes = {path: path.stat().st_size for path in tier_files(self.folder)}
+        unused = sorted((path for path in sizes if not _in_use(path)), key=lambda path: path.stat().st_mtime)
+        held = sum(sizes.values())
+        kept = held - sum(sizes[path] for path in unused)
+        if kept + needed > self._budget:
+            raise CacheError(
+                f"cache over budget: the {self.tier} tier needs {_mebibytes(needed)}, tiers in use take "
+                f"{_mebibytes(kept)} of the {_mebibytes(self._budget)} that cache_budget_gib allows; raise "
+                "cache_budget_gib, switch a tier off, or set image_long_side to keep smaller images"
+            )
+        for path in unused:
+            if held + needed <= self._budget:
+                return
+            path.unlink()
+            held -= sizes[path]
+            logger.info("Removed %s (%s, used by nobody) to stay within the budget", path.name, _mebibytes(sizes[path]))
+
     def _map(self, path: Path) -> str | None:
         """Map the file; return what is wrong with it, or None."""
         header, table_start, _, total = self._layout()
@@ -255,6 +290,10 @@ class CacheTier:
             return f"it has {path.stat().st_size} bytes instead of {total}"
         writable = os.access(path, os.W_OK) and path.suffix == ".partial"
         with path.open("r+b" if writable else "rb") as stream:
+            # The mapping duplicates the descriptor, so this lock, which says "in use", lives as long as the mapping.
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            with suppress(OSError):
+                os.utime(path)
             status = os.fstat(stream.fileno())
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
             self._bytes = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=access), np.uint8)
@@ -321,6 +360,19 @@ def _locked(folder: Path) -> Iterator[None]:
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _in_use(path: Path) -> bool:
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB"
 
 
 def _aligned(position: int) -> int:

@@ -63,7 +63,7 @@ def test_the_run_file_is_what_the_workbench_reads(trained: tuple[str, dict[str, 
     assert [epoch.cache["tensors"].misses for epoch in validations[:2]] == [5, 0]
     assert [epoch.cache["tensors"].hits for epoch in validations[:2]] == [0, 5]
     assert all(epoch.images == 5 for epoch in validations)
-    assert {"forward", "post", "metric", "wait"} <= set(validations[0].stages)
+    assert {"forward", "post", "score", "wait"} <= set(validations[0].stages)
     assert "backward" in next(epoch for epoch in run.epochs if epoch.phase == "train").stages
     assert run.datasets["val"].content_hash.startswith("sha256:")
     assert [epoch.epoch for epoch in run.epochs if epoch.weights == "current"] == [0, 0, 1, 1]
@@ -98,7 +98,7 @@ def hmeans(run_file: Path) -> list[tuple[float, float]]:
 
 
 def test_the_same_weights_score_the_same_cold_cached_and_naive(synthetic_receipts: Path, tmp_path: Path) -> None:
-    cold, warm = hmeans(evaluate(shipped(synthetic_receipts, tmp_path, "passes=2")))
+    cold, warm = hmeans(evaluate(shipped(synthetic_receipts, tmp_path, "aspect_buckets=0", "passes=2")))
     assert min(cold) > 0.5
     assert warm == cold
     naive_file = evaluate(shipped(synthetic_receipts, tmp_path, "preset=naive"))
@@ -107,6 +107,13 @@ def test_the_same_weights_score_the_same_cold_cached_and_naive(synthetic_receipt
     run = json.loads(naive_file.read_text())
     assert {row["feature"]: row["status"] for row in run["features"]}["cache hits"] == "n/a"
     assert run["epochs"][0]["metrics"]["loss"] > 0
+
+
+def test_aspect_buckets_change_the_padding_and_hardly_the_scores(synthetic_receipts: Path, tmp_path: Path) -> None:
+    (square,) = hmeans(evaluate(shipped(synthetic_receipts, tmp_path, "aspect_buckets=0")))
+    cold, warm = hmeans(evaluate(shipped(synthetic_receipts, tmp_path, "aspect_buckets=3", "passes=2")))
+    assert warm == cold
+    assert cold == pytest.approx(square, abs=0.02)
 
 
 def test_mixed_precision_scores_within_the_parity_margin(synthetic_receipts: Path, tmp_path: Path) -> None:

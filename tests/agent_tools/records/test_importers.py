@@ -68,7 +68,7 @@ def test_a_run_file_that_cannot_be_understood_is_named_with_field_and_way_out(tm
     good = json.loads(run_file().model_dump_json())
     cases = {
         "{": "not valid JSON",
-        json.dumps(good | {"schema_version": 7}): "reads version 1",
+        json.dumps(good | {"schema_version": 7}): "reads versions 1, 2",
         json.dumps(good | {"surprise": 1}): "surprise",
         json.dumps(good | {"device": None}): "device",
         "[]": "does not fit",

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from ocr.datasets import OCRDataset
-from ocr.datasets.base import DatasetError
-from ocr.datasets.collate import Batch, collate
+from ocr.datasets.collate import Batch
 from ocr.datasets.schemas import CacheConfig, ConfigError, DatasetConfig, ImageLoadingConfig
+from ocr.datasets.split import DatasetError
 from ocr.datasets.targets import TargetBuilder
-from ocr.datasets.transforms import AugmentTransform, LetterboxTransform
+from ocr.datasets.transforms import AugmentTransform, LetterboxTransform, NaiveTransform
+from ocr.inference import compose_config
+from ocr.lightning_modules.data_pl import LoaderConfig, OCRDataModule
 from ocr.utils.image_loading import PillowLoader
+from ocr.utils.polygons import transform_points
 
 SIZE = (160, 96)
 
@@ -51,19 +54,32 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
 
 
 def batches(split: OCRDataset, **loader: Any) -> list[Batch]:
-    return list(DataLoader(split, batch_size=2, collate_fn=collate, **loader))  # type: ignore[arg-type]
+    return list(OCRDataModule(None, split, 2, LoaderConfig(**loader), on_gpu=False).val_dataloader())
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # a machine of one core
+START_METHODS = ["fork", "spawn", "forkserver"]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
 @pytest.mark.parametrize(
     "loader",
-    [{}, {"num_workers": 2, "multiprocessing_context": "fork"}, {"num_workers": 1, "multiprocessing_context": "spawn"}],
+    [
+        {},
+        *(
+            {"num_workers": workers, "multiprocessing_context": method}
+            for workers in (1, 4)
+            for method in START_METHODS
+        ),
+    ],
+    ids=str,
 )
 def test_batches_are_bit_identical_cached_or_not(
     synthetic_receipts: Path, tmp_path: Path, loader: dict[str, Any]
 ) -> None:
-    plain = batches(dataset(synthetic_receipts, tmp_path / "a", targets=TargetBuilder()))
-    cached = dataset(synthetic_receipts, tmp_path / "b", ALL_TIERS, targets=TargetBuilder(), load_maps=True)
+    plain = batches(dataset(synthetic_receipts, tmp_path / "a", targets=TargetBuilder(), aspect_buckets=2))
+    cached = dataset(
+        synthetic_receipts, tmp_path / "b", ALL_TIERS, targets=TargetBuilder(), load_maps=True, aspect_buckets=2
+    )
     first, second = batches(cached, **loader), batches(cached, **loader)
     for fresh, cold, warm in zip(plain, first, second, strict=True):
         assert_same_batch(fresh, cold)
@@ -71,6 +87,75 @@ def test_batches_are_bit_identical_cached_or_not(
     assert sum(batch.cache["tensors"][1] for batch in first) == len(cached)
     assert sum(batch.cache["tensors"][0] for batch in second) == len(cached)
     assert sum(batch.cache["maps"][0] for batch in second) == len(cached)
+
+
+def test_a_bucket_holds_the_same_pixels_as_the_square_without_its_padding(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    square = dataset(synthetic_receipts, tmp_path / "a", transform=LetterboxTransform((320, 320)))
+    buckets = dataset(synthetic_receipts, tmp_path / "b", transform=LetterboxTransform((320, 320)), aspect_buckets=4)
+    assert min(width for _, width in buckets.shapes) < 320
+    for index, (height, width) in enumerate(buckets.shapes):
+        whole, part = square[index], buckets[index]
+        np.testing.assert_array_equal(whole.image[:height, :width], part.image)
+        assert not whole.image[height:].any()
+        assert not whole.image[:, width:].any()
+        np.testing.assert_array_equal(whole.matrix, part.matrix)
+
+
+def test_the_naive_transform_fills_the_canvas_of_a_bucket(synthetic_receipts: Path, tmp_path: Path) -> None:
+    naive = dataset(synthetic_receipts, tmp_path / "a", transform=NaiveTransform((320, 320)), aspect_buckets=4)
+    for index, shape in enumerate(naive.shapes):
+        assert naive[index].image.shape == (*shape, 3)
+
+
+def test_prenormalised_tensors_are_what_the_device_makes_of_uint8(synthetic_receipts: Path, tmp_path: Path) -> None:
+    tiers = {"cache_transformed_tensors": True}
+    plain = dataset(synthetic_receipts, tmp_path, tiers)
+    early = dataset(synthetic_receipts, tmp_path, tiers, prenormalize_images=True)
+    module = instantiate(compose_config("evaluate", ["model=tiny"]).model)
+    for fresh, cold, warm in zip(batches(plain), batches(early), batches(early), strict=True):
+        assert fresh.images.dtype == torch.uint8
+        assert cold.images.dtype == torch.float32
+        assert torch.equal(module.normalise(fresh.images), cold.images)
+        assert torch.equal(module.normalise(cold.images), warm.images)
+    assert early.image_bytes == 4 * plain.image_bytes
+
+
+def test_a_smaller_loaded_image_keeps_the_geometry(synthetic_receipts: Path, tmp_path: Path) -> None:
+    tiers = {"cache_images": True}
+    whole = dataset(synthetic_receipts, tmp_path, tiers, targets=TargetBuilder())
+    shrunk = dataset(synthetic_receipts, tmp_path, tiers, targets=TargetBuilder(), image_long_side=400)
+    for _ in range(2):
+        for index in range(len(whole)):
+            large, small = whole[index], shrunk[index]
+            assert max(shrunk.loaded_sizes[index]) == 400
+            for one, other in zip(large.polygons, small.polygons, strict=True):
+                np.testing.assert_allclose(one, other, atol=0.25)
+            np.testing.assert_allclose(transform_points(small.matrix, small.truth[0]), small.polygons[0], atol=1e-9)
+            difference = np.abs(large.image.astype(int) - small.image)
+            assert difference.mean() < 8
+    files = sorted(path.stat().st_size for path in tmp_path.glob("images-*"))
+    assert files[0] < files[1] / 3
+
+
+def test_random_training_windows_are_of_the_bucket(synthetic_receipts: Path, tmp_path: Path) -> None:
+    random = AugmentTransform((320, 320), scale=(0.75, 1.5), stretch=1.1, rotation=3, photometric=0)
+    split = dataset(synthetic_receipts, tmp_path, transform=random, targets=TargetBuilder(), aspect_buckets=2)
+    for batch in batches(split):
+        assert {tuple(batch.images.shape[2:])} == {split.shapes[index] for index in batch.indices}
+        assert batch.targets is not None
+        assert batch.targets["shrink"].shape[1:] == batch.images.shape[2:]
+
+
+def test_replayed_stages_run_once_and_give_their_first_output(synthetic_receipts: Path, tmp_path: Path) -> None:
+    random = AugmentTransform((160, 96), scale=(0.75, 1.5), stretch=1.1, rotation=3, photometric=0)
+    split = dataset(synthetic_receipts, tmp_path, transform=random, targets=TargetBuilder())
+    split.replay = frozenset({"decode", "transform", "targets"})
+    first, second = split[0], split[0]
+    assert set(first.stages) == {"decode", "transform", "targets"}
+    assert second.stages == {}
+    np.testing.assert_array_equal(first.image, second.image)
 
 
 def test_a_second_process_worth_of_state_decodes_nothing(synthetic_receipts: Path, tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import instantiate
 
-from ocr.inference import evaluate
+from ocr.inference import compose_config, evaluate
 from ocr.lightning_modules import assembly
-from ocr.lightning_modules.features import FeatureError
+from ocr.lightning_modules.compiled_forward import CompiledForward
+from ocr.lightning_modules.features import FeatureError, check_features
+from ocr.lightning_modules.run_file import CacheCounts, EpochFigures, FeatureRow
 from ocr.utils import cache_manager
 from ocr.utils.cache_manager import CachedItem, CacheTier
 
@@ -112,3 +115,79 @@ def test_no_absolute_path_enters_the_reasons(synthetic_receipts: Path, tmp_path:
     (tmp_path / "cache").write_text("a file where the folder should be")
     evaluate(overrides(synthetic_receipts, tmp_path))
     assert str(tmp_path) not in (tmp_path / "run/run.json").read_text()
+
+
+def judged(root: Path, out: Path, epochs: list[EpochFigures], **asked: Any) -> dict[str, FeatureRow]:
+    """The table for figures that a run might have left."""
+    config = compose_config("evaluate", overrides(root, out))
+    dataset = instantiate(config.datasets.val_dataset, targets=None)
+    if "buckets" in asked:
+        object.__setattr__(dataset.config, "aspect_buckets", asked.pop("buckets"))
+    dataset.sizes = asked.pop("sizes", dataset.sizes)
+    settings = {"epoch_ratio": 1.0, "shapes": {}, "resident": False} | asked
+    same = {"asked": "32-true", "used": "32-true", "reason": ""}
+    allocator = {"asked": "default", "used": "default", "reason": ""}
+    return {
+        row.feature: row
+        for row in check_features(dataset, instantiate(config.model), epochs, same, allocator, **settings)
+    }
+
+
+def epoch(number: int, **cache: CacheCounts) -> EpochFigures:
+    return EpochFigures(epoch=number, phase="val", seconds=1.0, images=5, stages={}, cache=cache, metrics={}, counts={})
+
+
+COLD = epoch(0, tensors=CacheCounts(misses=5))
+
+
+def test_images_that_stay_on_the_device_count_as_served_from_the_cache(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    found = judged(synthetic_receipts, tmp_path, [COLD, epoch(1, resident=CacheCounts(hits=5))], resident=True)
+    assert {found[name].status for name in ("resident", "cache hits", "cache_transformed_tensors")} == {"pass"}
+    assert found["resident"].seen == "5/5 images"
+    assert found["cache hits"].seen == "5/5 hits"
+
+
+def test_images_that_were_asked_to_stay_on_the_device_and_did_not_fail_the_check(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    epochs = [COLD, epoch(1, tensors=CacheCounts(hits=5))]
+    assert judged(synthetic_receipts, tmp_path, epochs, resident=True)["resident"].status == "fail"
+    assert judged(synthetic_receipts, tmp_path, epochs, resident=False)["resident"].status == "n/a"
+    assert judged(synthetic_receipts, tmp_path, epochs[:1], resident=True)["resident"].status == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("buckets", "shapes", "sizes", "status"),
+    [
+        (4, {"64x32": 3, "64x64": 2}, [(100, 50), (100, 100)], "pass"),
+        (4, {"64x64": 5}, [(100, 50), (100, 100)], "fail"),
+        (4, {"64x64": 5}, [(100, 100), (201, 200)], "pass"),
+        (0, {"64x64": 5}, [(100, 50), (100, 100)], "n/a"),
+    ],
+)
+def test_aspect_buckets_show_in_the_shapes_of_the_batches_unless_all_images_have_one_aspect(
+    synthetic_receipts: Path,
+    tmp_path: Path,
+    buckets: int,
+    shapes: dict[str, int],
+    sizes: list[tuple[int, int]],
+    status: str,
+) -> None:
+    found = judged(synthetic_receipts, tmp_path, [COLD], buckets=buckets, shapes=shapes, sizes=sizes)
+    assert found["aspect_buckets"].status == status
+    assert found["aspect_buckets"].seen == f"{len(shapes)} shapes"
+
+
+def test_a_compiler_that_made_no_graph_fails_the_check(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CompiledForward, "__init__", lambda self, network, mode: None)
+    monkeypatch.setattr(CompiledForward, "graphs", 0)
+    monkeypatch.setattr(CompiledForward, "declined", "", raising=False)
+    monkeypatch.setattr(
+        CompiledForward, "__call__", lambda self, images, with_threshold: {"probability_logits": images[:, :1]}
+    )
+    evaluate(overrides(synthetic_receipts, tmp_path, "model.compile_mode=default", "features.strict=false"))
+    assert rows(tmp_path)["compile"]["status"] == "fail"

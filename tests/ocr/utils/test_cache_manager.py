@@ -5,6 +5,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +243,42 @@ def test_a_temporary_file_that_a_kill_left_behind_is_cleared(tmp_path: Path) -> 
     left.write_bytes(b"half")
     assert clear_cache(tmp_path)[0] == 2
     assert not left.exists()
+
+
+def test_a_tier_over_the_budget_is_refused_with_the_figures_and_nothing_is_removed(tmp_path: Path) -> None:
+    kept = CacheTier(tmp_path, "images", "a", [1000] * 3, budget_bytes=10_000)
+    with pytest.raises(CacheError, match=r"cache over budget: the tensors tier needs .* cache_budget_gib"):
+        CacheTier(tmp_path, "tensors", "b", [9000], budget_bytes=10_000)
+    assert tier_files(tmp_path) == [kept.path]
+
+
+def test_tiers_that_nobody_uses_make_room_the_oldest_first(tmp_path: Path) -> None:
+    paths = {key: CacheTier(tmp_path, "tensors", key, [4000]).path for key in ("old", "middle", "new")}
+    for age, path in zip((300, 200, 100), paths.values(), strict=True):
+        os.utime(path, (time.time() - age, time.time() - age))
+    # Three files of 4 kB and their headers: a fourth fits when one of them goes.
+    newest = CacheTier(tmp_path, "tensors", "newest", [4000], budget_bytes=4 * 4600 - 1000)
+    assert set(tier_files(tmp_path)) == {paths["middle"], paths["new"], newest.path}
+
+
+def test_a_tier_in_use_by_another_process_is_never_removed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ocr.utils.cache_manager import CacheTier;"
+        f"tier = CacheTier(Path({str(tmp_path)!r}), 'images', 'theirs', [4000]); print('open', flush=True);"
+        "sys.stdin.readline()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(CacheError, match="cache over budget"):
+            CacheTier(tmp_path, "tensors", "ours", [4000], budget_bytes=8_000)
+        other.communicate("done\n")
+    ours = CacheTier(tmp_path, "tensors", "ours", [4000], budget_bytes=8_000)
+    assert tier_files(tmp_path) == [ours.path]
+
+
+def test_a_tier_that_exists_is_opened_whatever_the_budget_is_now(tmp_path: Path) -> None:
+    CacheTier(tmp_path, "tensors", "a", [4000]).put(0, [np.zeros(4000, np.uint8)])
+    assert CacheTier(tmp_path, "tensors", "a", [4000], budget_bytes=1).full_slots == 1
