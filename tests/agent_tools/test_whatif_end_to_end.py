@@ -105,7 +105,7 @@ def test_a_new_profile_draws_its_timeline_and_knows_cpu_times(root: Root) -> Non
 
 
 def test_the_preset_that_tuning_writes_composes_with_the_trainer(root: Root) -> None:
-    bench_tune(root, ("model=tiny",), "batch,post_workers", data=DATA, images=3, size=128, rounds=1, passes=2)
+    bench_tune(root, ("model=tiny",), "post_workers", data=DATA, images=3, size=128, rounds=1, passes=2)
     (preset,) = (root.path / "configs" / "preset").glob("tuned_*.yaml")
     with initialize_config_dir(str(REPOSITORY / "configs"), version_base=None):
         path = f"hydra.searchpath=[file://{root.path / 'configs'}]"

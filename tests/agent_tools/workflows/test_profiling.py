@@ -17,6 +17,7 @@ from agent_tools.workflows.measuring import OPTIONS_OF_MODE, bench_ladder, profi
 from agent_tools.workflows.profiling import (
     bench_fact,
     fact_name,
+    printed_figures,
     profile_limit,
     profile_transforms,
     profile_whatif,
@@ -172,6 +173,11 @@ def test_a_fact_keeps_the_figures_that_a_command_printed(root: Root) -> None:
     (root.path / "memory.py").write_text("print('{}')")
     with pytest.raises(ProfileError, match="printed no numbers"):
         bench_fact(root, "python memory.py")
+
+
+def test_figures_inside_of_a_printed_object_keep_its_name() -> None:
+    line = {"a": 1, "rows": {"x": {"rate": 2.5}, "y": True}, "nan": float("nan"), "text": "t"}
+    assert printed_figures(line) == {"a": 1.0, "rows.x.rate": 2.5}
 
 
 def test_a_command_is_called_by_its_module() -> None:
