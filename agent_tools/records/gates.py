@@ -76,6 +76,11 @@ def _kept(figure: str, title: str, most: float) -> Gate:
     return Gate(figure, title, most, (FromFact("benchmarks.parity", (figure,)),), at_most=True)
 
 
+def _peer(rate: str, least: float) -> Gate:
+    figure = f"median_ratios.doctr_as_shipped.{rate}"
+    return Gate(f"doctr_{rate}", f"{rate} against docTR as shipped", least, (FromFact("benchmarks.doctr", (figure,)),))
+
+
 GATES: tuple[Gate, ...] = (
     Gate("square", "warm epoch against naive, square input", 8, (FromContrast("gates", "square"),), aim=12),
     Gate("buckets", "warm epoch against naive, aspect buckets", 12, (FromContrast("gates", "buckets"),), aim=18),
@@ -114,8 +119,7 @@ GATES: tuple[Gate, ...] = (
     _kept("buckets_difference", "hmean lost to aspect buckets", 0.005),
     _kept("bf16_difference", "hmean lost to bf16 evaluation", 0.002),
     _kept("ranks_that_differ", "numbers of ranks (of 2, 3, 5) with other counts", 0),
-    Gate("doctr_training", "training against docTR", 2, (FromFact("benchmarks.doctr", ("training_ratio",)),)),
-    Gate("doctr_validation", "validation against docTR", 5, (FromFact("benchmarks.doctr", ("validation_ratio",)),)),
+    *(_peer(rate, least) for rate, least in (("training", 2), ("validation", 5))),
 )
 """The two-core CPU column of the gates."""
 

@@ -218,19 +218,28 @@ def record_fact(
     """
     begun = datetime.now(UTC)
     line = printed_object(root, words, progress, cancel)
-    figures = {
-        name: float(value)
-        for name, value in line.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    }
+    figures = printed_figures(line)
     if not figures:
-        raise ProfileError(f"'{' '.join(words)}' printed no numbers; its line has {', '.join(line) or 'nothing'}.")
+        skipped = f": {line['skipped']}" if line.get("skipped") else ""
+        has = ", ".join(line) or "nothing"
+        raise ProfileError(f"'{' '.join(words)}' printed no numbers{skipped}; its line has {has}.")
     public = strip_private(words, root.path)
     fact = Fact(name=fact_name(public), command=public, figures=figures, work=str(line.get("work") or ""))
     record = _own_record(root, "fact", f"fact: {fact.name}", begun, words)
     record = record.model_copy(update={"fact": fact, "dataset": _dataset(line, Path("named by the command"))})
     RecordStore(root.path).write(record, session or None)
     return record
+
+
+def printed_figures(line: dict[str, Any], before: str = "") -> dict[str, float]:
+    """Return the finite numbers of a printed object; those of an object inside of it as `OUTER.INNER`."""
+    figures: dict[str, float] = {}
+    for name, value in line.items():
+        if isinstance(value, dict):
+            figures |= printed_figures(value, f"{before}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            figures[before + name] = float(value)
+    return figures
 
 
 def fact_name(words: list[str]) -> str:

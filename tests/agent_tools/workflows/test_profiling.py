@@ -17,6 +17,7 @@ from agent_tools.workflows.measuring import OPTIONS_OF_MODE, bench_ladder, profi
 from agent_tools.workflows.profiling import (
     bench_fact,
     fact_name,
+    printed_figures,
     profile_limit,
     profile_transforms,
     profile_whatif,
@@ -174,6 +175,11 @@ def test_a_fact_keeps_the_figures_that_a_command_printed(root: Root) -> None:
         bench_fact(root, "python memory.py")
 
 
+def test_figures_inside_of_a_printed_object_keep_its_name() -> None:
+    line = {"a": 1, "rows": {"x": {"rate": 2.5}, "y": True}, "nan": float("nan"), "text": "t"}
+    assert printed_figures(line) == {"a": 1.0, "rows.x.rate": 2.5}
+
+
 def test_a_command_is_called_by_its_module() -> None:
     assert fact_name(["python", "-m", "benchmarks.memory", "--size=64"]) == "benchmarks.memory"
     assert fact_name(["./run"]) == "./run"
@@ -205,6 +211,6 @@ def test_a_run_that_exists_has_stages_only(root: Root) -> None:
 
 def test_every_mode_hands_on_only_what_its_command_takes() -> None:
     commands = {"stages": profile_stages, "limit": profile_limit, "whatif": profile_whatif}
-    commands |= {"transforms": profile_transforms}  # type: ignore[dict-item]
+    commands |= {"transforms": profile_transforms}
     for mode, names in OPTIONS_OF_MODE.items():
         assert set(names) <= set(commands[mode].__annotations__), mode
