@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from ocr.datasets.base import OCRDataset
+from ocr.datasets.buckets import tight_canvas
 from ocr.lightning_modules.ocr_pl import OCRPLModule
 from ocr.lightning_modules.run_file import EpochFigures, FeatureRow
 from ocr.utils.errors import OCRError
@@ -13,9 +14,6 @@ from ocr.utils.errors import OCRError
 logger = logging.getLogger(__name__)
 
 PRECISION_DTYPES = {"bf16-mixed": "bfloat16", "16-mixed": "float16", "32-true": "float32"}
-
-SAME_ASPECT = 1.02
-"""Largest aspect over smallest, up to which a data set counts as being of one aspect."""
 
 
 class FeatureError(OCRError):
@@ -154,15 +152,16 @@ def _compile_row(module: OCRPLModule) -> FeatureRow:
 
 
 def _buckets_row(dataset: OCRDataset, shapes: Mapping[str, int]) -> FeatureRow:
-    aspects = [height / width for height, width in dataset.sizes]
-    alike = max(aspects) <= SAME_ASPECT * min(aspects)
+    """Several shapes are expected where the images need several, were all seen, and one bucket was not asked for."""
+    buckets, planned = dataset.config.aspect_buckets, dataset.shape_counts()
+    needed = {tight_canvas(height, width, dataset.transform.size) for height, width in dataset.loaded_sizes}
+    several = buckets > 1 and len(needed) > 1 and sum(shapes.values()) == len(dataset)
     return _row(
-        ("aspect_buckets", "batches follow the aspects of the images", "distinct shapes of an epoch's batches"),
-        getattr(dataset.config, "aspect_buckets", 0) > 0 and bool(shapes),
-        "1 shape, as all images have one aspect" if alike else "2 shapes or more",
-        f"{len(shapes)} shapes",
-        len(shapes) > 1 or alike,
-        dataset.report.declined.get("aspect_buckets", ""),
+        ("aspect_buckets", "batches follow the aspects of the images", "shapes of an epoch's batches"),
+        buckets > 0 and bool(shapes),
+        f"{'2 shapes or more' if several else '1 shape or more'} of {', '.join(sorted(planned))}",
+        ", ".join(sorted(shapes)),
+        set(shapes) <= set(planned) and (len(shapes) > 1 or not several),
     )
 
 
