@@ -133,10 +133,7 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
 def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -> Run:
     started = time.perf_counter()
     _check_image_size(config.image_size)
-    replay = replayed_stages(config.replay)
-    run_file.replayed = sorted(replay)
-    if replay:
-        logger.warning("replay=%s: this run measures; its weights and scores prove nothing", run_file.replayed)
+    replay = _start_replay(config, run_file)
     _set_threads(config.threads)
     on_gpu = torch.cuda.is_available() and config.trainer.accelerator in ("auto", "gpu", "cuda")
     precision = choose_precision(config.trainer.precision, on_gpu)
@@ -159,15 +156,27 @@ def _build(config: DictConfig, kind: RunKind, run_file: RunFile, folder: Path) -
         path = Path(config.checkpoint)
         load_checkpoint(module, path)
         run_file.checkpoints["loaded"] = _checkpoint(path)
+    _record_data(config, data, run_file)
+    run_file.setup_seconds["build"] = time.perf_counter() - started
+    run_file.write(folder)
+    return run
+
+
+def _start_replay(config: DictConfig, run_file: RunFile) -> frozenset[str]:
+    replay = replayed_stages(config.replay)
+    run_file.replayed = sorted(replay)
+    if replay:
+        logger.warning("replay=%s: this run measures; its weights and scores prove nothing", run_file.replayed)
+    return replay
+
+
+def _record_data(config: DictConfig, data: OCRDataModule, run_file: RunFile) -> None:
     for name, split in (("train", data.train), ("val", data.val)):
         if split is not None:
             run_file.datasets[name] = _fingerprint(config, name, split)
             run_file.shapes[name] = split.shape_counts()
     run_file.environment["decoder"] = data.val.report.decoder
     run_file.environment["workers"] = str(data.workers)
-    run_file.setup_seconds["build"] = time.perf_counter() - started
-    run_file.write(folder)
-    return run
 
 
 def _build_data(

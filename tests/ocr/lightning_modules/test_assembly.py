@@ -124,6 +124,25 @@ def test_an_error_while_post_processing_beside_the_main_thread_fails_the_run_and
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("post")]
 
 
+def test_an_error_in_the_main_thread_ends_the_threads_beside_it(
+    synthetic_receipts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = DBNet.forward
+    seen: list[int] = []
+
+    def fails_at_the_second_batch(self: DBNet, *arguments: Any, **named: Any) -> Any:
+        seen.append(1)
+        if len(seen) == 2:
+            raise ZeroDivisionError("no maps")
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(DBNet, "forward", fails_at_the_second_batch)
+    with pytest.raises(ZeroDivisionError, match="no maps") as kept:  # its traceback keeps the module alive
+        evaluate(small(synthetic_receipts, tmp_path, "model.post_workers=1"))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("post")]
+    assert kept.value.__traceback__ is not None
+
+
 @pytest.mark.parametrize(("stages", "times_run"), [("copy,forward,loss,normalise,post,score", 1), ("", 3)])
 def test_replayed_stages_run_in_the_first_pass_alone_and_the_scores_repeat(
     synthetic_receipts: Path,
