@@ -55,6 +55,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
     "vectorised_tails": (
         "model.postprocess._target_=ocr.models.postprocess.DBPostProcessor",
         "model.cleval.implementation=vectorised",
+        "model.post_workers=auto",
     ),
     "channels_last": ("model.memory_format=channels_last",),
     "bf16": ("trainer.precision=bf16-mixed",),
@@ -97,7 +98,7 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
         _rung(
             "vectorised_tails",
             "vectorised tails",
-            "Closed-form unclip and a gated, vectorised CLEval in place of pyclipper, shapely and loops.",
+            "Closed-form unclip and a gated, vectorised CLEval in place of pyclipper, shapely and loops; beside idle cores.",
         ),
         _rung("channels_last", "channels_last", "Convolutions read memory in the order in which it lies."),
         _rung("bf16", "bf16", "Half the bytes, and matrix units where the processor has them."),
