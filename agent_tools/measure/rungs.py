@@ -98,7 +98,7 @@ LADDERS: dict[str, tuple[Rung, ...]] = {
         _rung(
             "vectorised_tails",
             "vectorised tails",
-            "Closed-form unclip and a gated, vectorised CLEval in place of pyclipper, shapely and loops; on idle cores.",
+            "Closed-form unclip and a gated, vectorised CLEval instead of pyclipper, shapely and loops; on idle cores.",
         ),
         _rung("channels_last", "channels_last", "Convolutions read memory in the order in which it lies."),
         _rung("bf16", "bf16", "Half the bytes, and matrix units where the processor has them."),
