@@ -25,7 +25,7 @@ from ocr.inference import (
 from ocr.inference import (
     score as score_files,
 )
-from ocr.utils.cache_manager import clear_cache, inspect_tier, tier_files
+from ocr.utils.cache_manager import clear_cache, inspect_cache
 from runners.train import main as run_training
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -180,7 +180,7 @@ def clear(cache_dir: CacheDir = Path("outputs/cache")) -> None:
 
 
 def _report_tiers(cache_dir: Path, depth: Any, as_json: bool) -> None:
-    tiers = [inspect_tier(path, depth) for path in tier_files(cache_dir)]
+    tiers = inspect_cache(cache_dir, depth)
     if as_json:
         sys.stdout.write(json.dumps({"cache_dir": str(cache_dir), "tiers": [tier.as_dict() for tier in tiers]}) + "\n")
     else:

@@ -136,7 +136,9 @@ class OCRDataset(Dataset[Sample]):
             logger.info("Tensor caching enabled - will cache %d transformed samples after first access", len(self))
         if maps and self._maps is not None:
             for index in range(len(self)):
-                self[index]
+                # Reading a slot makes it resident; only what is missing needs its image.
+                if self._maps.get(index) is None:
+                    self[index]
         if self.config.load_maps and self.targets is None:
             self.report.declined["map tier"] = "val_loss: false"
             logger.info("Map caching asked for, but no loss is computed (val_loss: false): the map tier stays empty")
@@ -145,7 +147,8 @@ class OCRDataset(Dataset[Sample]):
         """Return one sample.
 
         Raises:
-            ImageDecodeError: the file changed since the start and cannot be decoded any more.
+            DatasetError: the file changed since the start, so its pixels are not those that the run has named.
+            ImageDecodeError: it changed and cannot be decoded any more.
         """
         sample = self._new_sample(index)
         cached = self._tensors.get(index) if self._tensors is not None else None
@@ -162,7 +165,7 @@ class OCRDataset(Dataset[Sample]):
         sample.cache["tensors"] = (1, 0, cached.payload.nbytes)
         sample.image = cached.payload.view(self._tensor_dtype).reshape(*self.shapes[sample.index], 3)
         sample.matrix = cached.numbers[:9].reshape(3, 3)
-        return [transform_points(sample.matrix, polygon) for polygon in sample.truth] if self.targets else []
+        return self._moved(sample)
 
     def cache_prepare(self) -> int:
         """Visit every sample once so that all lazy tiers are full; return how many were visited.
@@ -170,10 +173,10 @@ class OCRDataset(Dataset[Sample]):
         A random transform leaves only the image tier to fill.
         """
         for index in range(len(self)):
+            if self._images is not None:
+                self._decoded(self._new_sample(index))
             if self.transform.deterministic:
                 self[index]
-            else:
-                self._decoded(self._new_sample(index))
         return len(self)
 
     def _new_sample(self, index: int) -> Sample:
@@ -201,7 +204,11 @@ class OCRDataset(Dataset[Sample]):
             sample.cache["tensors"] = (0, 1, 0)
             with _stage(sample, "cache"):
                 self._tensors.put(sample.index, [done.image], done.matrix.reshape(-1))
-        return done.polygons
+        return self._moved(sample) if self.transform.deterministic else done.polygons
+
+    def _moved(self, sample: Sample) -> list[Polygon]:
+        # By the sample's matrix alone, as for a cached tensor: the same bits whether its tier hit or missed.
+        return [transform_points(sample.matrix, polygon) for polygon in sample.truth] if self.targets else []
 
     def _transformed(self, image: np.ndarray, sample: Sample) -> Transformed:
         generator, canvas = self._generator(), self.shapes[sample.index]
@@ -224,7 +231,9 @@ class OCRDataset(Dataset[Sample]):
         image = self._kept("decode", sample.index)
         if image is None:
             with _stage(sample, "decode"):
-                image = shrink_to(self.loader(self._split.paths[sample.index]), (height, width))
+                image = self.loader(self._split.paths[sample.index])
+                self._split.refuse_changed(sample.index)
+                image = shrink_to(image, (height, width))
             self._keep("decode", sample.index, image)
         if self._images is not None:
             sample.cache["images"] = (0, 1, 0)

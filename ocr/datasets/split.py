@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from ocr.datasets.annotations import AnnotationSet, load_annotations, to_displayed
 from ocr.datasets.schemas import DatasetConfig
-from ocr.utils.content_hash import ContentHashes, sha256_of_json, write_atomically
+from ocr.utils.content_hash import ContentHashes, sha256_of_file, sha256_of_json, write_atomically
 from ocr.utils.errors import OCRError, nearest
-from ocr.utils.image_loading import ImageHeader, check_image, probe_image
+from ocr.utils.image_loading import ImageHeader, ImageLoader, check_image, probe_image
 from ocr.utils.orientation import displayed_size
 from ocr.utils.polygons import Polygon
 
@@ -23,6 +25,10 @@ class DatasetError(OCRError):
     """Images or annotations that do not fit together; lists every offender."""
 
 
+FileState = tuple[int, int, int, int]
+"""Size, mtime, ctime and inode: one of them changes with the bytes of a file."""
+
+
 @dataclass(frozen=True)
 class Split:
     """The usable images of a split, in the order of the annotation file.
@@ -30,6 +36,7 @@ class Split:
     Attributes:
         sizes: (height, width) after the EXIF orientation.
         hashes: SHA-256 of each file's bytes.
+        states: of each file just before it was hashed.
         truth: polygons per image in displayed pixels; aligned with `ignore`.
         dropped: name -> why it cannot be decoded (`on_bad_image=drop`).
         warnings: name -> what the decoder said of a file that it could decode.
@@ -40,11 +47,26 @@ class Split:
     paths: list[Path]
     sizes: list[tuple[int, int]]
     hashes: list[str]
+    states: list[FileState]
     truth: list[list[Polygon]]
     ignore: list[list[bool]]
     dropped: dict[str, str]
     warnings: dict[str, str]
     content_hash: str
+
+    def refuse_changed(self, index: int) -> None:
+        """Refuse an image whose bytes are not those that were hashed; a file copied anew with the same bytes passes.
+
+        Raises:
+            DatasetError: it changed: the caches and the run's record would name other pixels than were used.
+        """
+        path = self.paths[index]
+        state = _state_of(path)
+        if state == self.states[index]:
+            return
+        if sha256_of_file(path) != self.hashes[index]:
+            raise _changed(path, "after this run began")
+        self.states[index] = state
 
 
 def read_split(config: DatasetConfig) -> Split:
@@ -56,6 +78,7 @@ def read_split(config: DatasetConfig) -> Split:
     annotations = load_annotations(config.annotation_path, image_dir=config.image_path)
     paths = {name: config.image_path / name for name in annotations}
     _refuse_absent(paths, config)
+    states = {name: _state_of(path) for name, path in paths.items()}
     hashes = dict(
         zip(paths, ContentHashes(config.cache_dir / "content_hashes.json").of([*paths.values()]), strict=True)
     )
@@ -70,12 +93,22 @@ def read_split(config: DatasetConfig) -> Split:
         paths=[paths[name] for name in names],
         sizes=[(header.height, header.width) for header in headers],
         hashes=[hashes[name] for name in names],
+        states=[states[name] for name in names],
         truth=truth,
         ignore=ignore,
         dropped=bad,
         warnings=warnings,
         content_hash=f"sha256:{digest}",
     )
+
+
+def _state_of(path: Path) -> FileState:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _changed(path: Path, when: str) -> DatasetError:
+    return DatasetError(f"{path} changed {when}; wait until it is no longer written to, and start the run again")
 
 
 def _displayed_truth(
@@ -119,24 +152,37 @@ def check_images(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Decide once per content whether each image decodes; return (warnings, errors) by name.
 
-    The verdict is remembered by content hash in `cache_dir`, so an unchanged file is decoded for it once.
+    The verdict is remembered in `cache_dir` by content hash and decoder, so an unchanged file is decoded for it once.
+
+    Raises:
+        DatasetError: a file changes while it is looked at.
     """
     memo = cache_dir / "decode_reports.json"
-    try:
-        known: dict[str, list[str | None]] = json.loads(memo.read_text())
-    except (OSError, ValueError):
-        known = {}
+    known = _remembered(memo)
+    decoder = f"{ImageLoader().decoder_name}, opencv {cv2.__version__}"
+    keys = {name: f"{hashes[name]} {decoder}" for name in paths}
     fresh = {}
     for name, path in paths.items():
-        if hashes[name] not in known:
+        if keys[name] not in known:
             report = check_image(path)
-            fresh[hashes[name]] = [report.warning, report.error]
+            # The verdict must be about the bytes that were hashed, or it would brand them for ever.
+            if sha256_of_file(path) != hashes[name]:
+                raise _changed(path, "while it was being checked")
+            fresh[keys[name]] = [report.warning, report.error]
     if fresh:
         try:
             write_atomically(memo, json.dumps(known | fresh).encode())
         except OSError as error:
             logger.info("Decode checks are not remembered: %s", error)
-    verdicts = {name: (known | fresh)[hashes[name]] for name in paths}
+    verdicts = {name: (known | fresh)[keys[name]] for name in paths}
     warnings = {name: verdict[0] for name, verdict in verdicts.items() if verdict[0]}
     errors = {name: verdict[1] for name, verdict in verdicts.items() if verdict[1]}
     return warnings, errors
+
+
+def _remembered(memo: Path) -> dict[str, list[str | None]]:
+    try:
+        found = json.loads(memo.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

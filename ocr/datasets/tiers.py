@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import PIL
 
 from ocr.datasets.schemas import DatasetConfig
 from ocr.datasets.split import Split
@@ -58,6 +59,8 @@ def open_tiers(
     images = {
         "images": split.hashes,
         "decoder": decoder,
+        # They decode what is no plain JPEG, and have the last word on a file that another decoder complains of.
+        "arbiters": [cv2.__version__, PIL.__version__],
         "exif": "applied",
         "names": split.names,
         "long_side": [long_side, cv2.__version__] if long_side else None,
@@ -67,7 +70,7 @@ def open_tiers(
         image_tier = opener.open("images", images, [height * width * 3 for height, width in loaded_sizes])
     dtype = np.dtype("float32" if config.prenormalize_images else (transform or {}).get("dtype", "uint8"))
     pixels = [height * width for height, width in shapes]
-    geometry = {"transform": transform, "shapes": shapes, "dtype": dtype.name}
+    geometry = {"transform": transform, "shapes": shapes, "dtype": dtype.name, "opencv": cv2.__version__}
     if asked.cache_transformed_tensors and transform is not None:
         tensor_tier = opener.open("tensors", images | geometry, [number * 3 * dtype.itemsize for number in pixels])
     if asked.cache_maps and config.load_maps and transform is not None and targets is not None:

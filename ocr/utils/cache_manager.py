@@ -6,7 +6,8 @@ payloads at 64-byte steps. A tier is filled lazily, slot by slot, in a `.partial
 renamed to `.cache` and made read-only ("sealed"); a lock file guards making, sealing, unsealing and clearing. A slot
 counts as full only when its state byte says so, which is written after payload and checksum; each process verifies a
 slot's checksum the first time it reads it. So a kill at any moment, sanity batches or a second process leave a usable
-cache, and a truncated, damaged or foreign file is detected, named and rebuilt. Every process that maps a file holds a
+cache, and a truncated, damaged or foreign file is detected, named and rebuilt. Where a payload lies is computed, never
+read from the file, so a damaged table cannot send one slot's bytes into another. Every process that maps a file holds a
 shared lock on it, which the kernel drops with the process: a byte budget can so tell which files nobody uses, and
 removes the one that was opened longest ago first.
 """
@@ -112,6 +113,7 @@ class CacheTier:
         self._lengths = list(lengths)
         self._covers = dict(covers or {})
         self._budget = budget_bytes
+        self._header, self._table_start, self._layout, self._total = self._laid_out()
         self._open()
 
     @property
@@ -141,7 +143,12 @@ class CacheTier:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # reopening is what construction does
+        try:
+            self.__init__(**state)  # type: ignore[misc]  # reopening is what construction does
+        except CacheError as error:
+            # The sender has already said whether it has this tier; a worker that cannot open it must not end the run.
+            logger.warning("Going on without the %s tier in this process: %s", self.tier, error)
+            self._open_nothing()
 
     @property
     def full_slots(self) -> int:
@@ -163,8 +170,8 @@ class CacheTier:
         row = self._table[slot]
         if row["state"] != _FULL:
             return None
-        start = int(row["offset"])
-        payload = self._bytes[start : start + int(row["length"])]
+        start, length = self._place(slot)
+        payload = self._bytes[start : start + length]
         if not self._verified[slot]:
             if zlib.crc32(payload.data, _numbers_crc(row)) != int(row["crc"]):
                 self._give_up_slot(slot)
@@ -184,7 +191,7 @@ class CacheTier:
         if not self.writable and not self._reopened(slot):
             return
         row = self._table[slot : slot + 1]
-        length, position = int(row["length"][0]), int(row["offset"][0])
+        position, length = self._place(slot)
         total = sum(part.nbytes for part in parts)
         if total != length:
             raise ValueError(f"slot {slot} of the {self.tier} tier holds {length} bytes, got {total}")
@@ -200,6 +207,16 @@ class CacheTier:
         row["state"][0] = _FULL
         self._verified[slot] = True
         self._seal_when_complete()
+
+    def _place(self, slot: int) -> tuple[int, int]:
+        return int(self._layout["offset"][slot]), int(self._layout["length"][slot])
+
+    def _open_nothing(self) -> None:
+        """Be a tier in which every slot misses and nothing is kept."""
+        self._bytes, self._table = np.zeros(0, np.uint8), np.zeros(len(self), _SLOT)
+        self._bytes.flags.writeable = False
+        self._identity = (-1, -1)
+        self._verified = np.zeros(len(self), bool)
 
     def _open(self) -> None:
         try:
@@ -217,14 +234,16 @@ class CacheTier:
             if path.exists():
                 problem = self._map(path)
                 if problem is None:
-                    if path == self._sealed_path and self.full_slots < len(self):
+                    if self.full_slots == len(self):
+                        self._seal()  # a builder may have been killed just before it did so
+                    elif path == self._sealed_path:
                         self._unseal()
                     return
                 logger.warning("Cache file %s is not usable (%s); it is built again", path.name, problem)
                 path.unlink()
         self._create()
 
-    def _layout(self) -> tuple[bytes, int, np.ndarray, int]:
+    def _laid_out(self) -> tuple[bytes, int, np.ndarray, int]:
         header = json.dumps(
             {"tier": self.tier, "key": self.key, "slots": len(self), "covers": self._covers}, sort_keys=True
         ).encode()
@@ -237,16 +256,19 @@ class CacheTier:
         return header, table_start, table, position
 
     def _create(self) -> None:
-        header, table_start, table, total = self._layout()
-        self._make_room(total)
+        for left in _left_by_a_kill(self.folder):
+            with suppress(OSError):  # another user's, in a folder of several
+                left.unlink()
+        self._make_room(self._total)
         temporary = self._partial_path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as stream:
                 # Reserving the space now turns a full disk into an error here instead of a SIGBUS in mid-epoch.
-                os.posix_fallocate(stream.fileno(), 0, max(total, 1))
-                stream.write(_PREAMBLE.pack(_MAGIC, len(header), zlib.crc32(header), total) + header)
-                stream.seek(table_start)
-                stream.write(table.tobytes())
+                os.posix_fallocate(stream.fileno(), 0, max(self._total, 1))
+                header_crc = zlib.crc32(self._header)
+                stream.write(_PREAMBLE.pack(_MAGIC, len(self._header), header_crc, self._total) + self._header)
+                stream.seek(self._table_start)
+                stream.write(self._layout.tobytes())
             os.replace(temporary, self._partial_path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -279,15 +301,14 @@ class CacheTier:
 
     def _map(self, path: Path) -> str | None:
         """Map the file; return what is wrong with it, or None."""
-        header, table_start, _, total = self._layout()
         try:
             found = read_header(path)
         except CacheError as error:
             return str(error)
         if found["key"] != self.key or found["slots"] != len(self):
             return f"it was built for key {found['key'][:12]} and {found['slots']} slots"
-        if path.stat().st_size != total or len(header) != found["header_length"]:
-            return f"it has {path.stat().st_size} bytes instead of {total}"
+        if {path.stat().st_size, found["file_length"]} != {self._total} or len(self._header) != found["header_length"]:
+            return f"it has {path.stat().st_size} bytes and says {found['file_length']} instead of {self._total}"
         writable = os.access(path, os.W_OK) and path.suffix == ".partial"
         with path.open("r+b" if writable else "rb") as stream:
             # The mapping duplicates the descriptor, so this lock, which says "in use", lives as long as the mapping.
@@ -296,16 +317,18 @@ class CacheTier:
                 os.utime(path)
             status = os.fstat(stream.fileno())
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-            self._bytes = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=access), np.uint8)
+            mapped = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=access), np.uint8)
+        table = mapped[self._table_start : self._table_start + len(self) * _SLOT.itemsize].view(_SLOT)
+        if any((table[column] != self._layout[column]).any() for column in ("offset", "length")):
+            return "its slot table is damaged"
+        self._bytes, self._table = mapped, table
         self._identity = (status.st_dev, status.st_ino)
-        end = table_start + len(self) * _SLOT.itemsize
-        self._table = self._bytes[table_start:end].view(_SLOT)
         self._verified = np.zeros(len(self), bool)
         return None
 
     def _reopened(self, slot: int) -> bool:
         # Another process may have unsealed the file to mend this slot; this one's mapping is still read-only.
-        if self._table["state"][slot] != _FULL:
+        if self._table["state"][slot] != _FULL and os.access(self.folder, os.W_OK):
             with _locked(self.folder):
                 self._unseal()
         return self.writable
@@ -314,17 +337,23 @@ class CacheTier:
         # The folder may have been cleared and filled again by others since this process mapped its file.
         try:
             status = path.stat()
-        except FileNotFoundError:
+        except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._identity
 
     def _seal_when_complete(self) -> None:
-        if self.full_slots < len(self):
-            return
-        with _locked(self.folder):
+        if self.full_slots == len(self):
+            with _locked(self.folder):
+                self._seal()
+
+    def _seal(self) -> None:
+        """Rename the full file and make it read-only, with the lock held; a file of another user may stay as it is."""
+        try:
             if self._is_ours(self._partial_path):
                 os.replace(self._partial_path, self._sealed_path)
                 self._sealed_path.chmod(0o444)
+        except OSError as error:
+            logger.info("Cache file %s is full, but stays unsealed (%s)", self._partial_path.name, error)
 
     def _unseal(self) -> None:
         """Make a sealed file writable again; where that is not allowed it stays, with slots that miss."""
@@ -352,14 +381,23 @@ def _locked(folder: Path) -> Iterator[None]:
 
     A folder that cannot be written has no transitions to guard, so there the block runs without it.
     """
-    try:
-        stream = (folder / ".lock").open("ab")
-    except OSError:
+    lock = _opened_lock(folder / ".lock")
+    if lock is None:
         yield
         return
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
+
+
+def _opened_lock(path: Path) -> int | None:
+    # Another user's file cannot be written, but it can be locked all the same.
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
+        with suppress(OSError):
+            return os.open(path, flags | os.O_CLOEXEC, 0o644)
+    return None
 
 
 def _in_use(path: Path) -> bool:
@@ -403,8 +441,26 @@ def tier_files(cache_dir: Path) -> list[Path]:
     return sorted(path for path in cache_dir.glob("*-*") if _TIER_FILE.match(path.name))
 
 
+def inspect_cache(cache_dir: Path, depth: Literal["status", "verify"]) -> list[TierHealth]:
+    """Describe every tier file of a folder, sorted by name; one that is sealed or cleared meanwhile is no error."""
+    found = []
+    for path in tier_files(cache_dir):
+        # A builder may rename the file between the listing and the look.
+        for name in (path, path.with_suffix(".cache"), path.with_suffix(".partial")):
+            try:
+                found.append(inspect_tier(name, depth))
+            except FileNotFoundError:
+                continue
+            break
+    return found
+
+
 def inspect_tier(path: Path, depth: Literal["status", "verify"]) -> TierHealth:
-    """Describe one tier file; `verify` also reads every full slot and compares its checksum. Never writes."""
+    """Describe one tier file; `verify` also reads every full slot and compares its checksum. Never writes.
+
+    Raises:
+        FileNotFoundError: there is no such file (any more).
+    """
     size = path.stat().st_size
     try:
         header = read_header(path)
@@ -437,13 +493,27 @@ def _numbers_crc(row: np.void) -> int:
 
 
 def clear_cache(cache_dir: Path) -> tuple[int, int]:
-    """Delete every tier file of a cache folder; return (files, bytes) removed. Other files are left alone."""
+    """Delete every tier file of a cache folder; return (files, bytes) removed. Other files are left alone.
+
+    Raises:
+        CacheError: a file may not be deleted.
+    """
     if not cache_dir.is_dir():
         return 0, 0
     with _locked(cache_dir):
-        # Whoever makes a file holds the lock, so a temporary one that is seen here was left by a kill.
-        files = [*tier_files(cache_dir), *(path for path in cache_dir.glob("*.tmp") if _TEMPORARY.match(path.name))]
+        files = [*tier_files(cache_dir), *_left_by_a_kill(cache_dir)]
         size = sum(path.stat().st_size for path in files)
         for path in files:
-            path.unlink()
+            try:
+                path.unlink()
+            except OSError as error:
+                raise CacheError(
+                    f"the cache file {path} cannot be deleted: {error.strerror}; clear the folder as the user "
+                    "who owns it, or set cache_dir to another one"
+                ) from error
     return len(files), size
+
+
+def _left_by_a_kill(folder: Path) -> list[Path]:
+    # Whoever makes a file holds the lock, so a temporary one that is seen with the lock held has no maker any more.
+    return [path for path in folder.glob("*.tmp") if _TEMPORARY.match(path.name)]
