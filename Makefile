@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA ?=
-# On rendered receipts with the shipped weights, unless told otherwise.
+# All gates on rendered receipts with the shipped weights, unless told otherwise (DATA, weights, size: BENCH_ARGS).
 BENCH_ARGS ?= --size 320 --images 40 --checkpoint ocr/models/pretrained/tiny-synthetic.ckpt model=tiny
 DEMO_ARGS := $(if $(DATA),--data $(DATA),)
 
@@ -38,7 +38,7 @@ test-slurm: setup
 	bash scripts/slurm_node.sh $(BIN)/python -m pytest -m slurm tests/agent_tools/jobs/test_slurm.py
 
 bench: setup
-	$(BIN)/agent-tools bench ladder main $(BENCH_ARGS)
+	$(BIN)/agent-tools bench gates $(BENCH_ARGS)
 
 serve: setup
 	$(BIN)/agent-tools serve

@@ -141,11 +141,16 @@ def _usable_cores() -> int:
 
 
 def _cpu_model() -> str:
+    found = dict[str, str]()
     for line in _proc_lines("/proc/cpuinfo"):
         name, _, value = line.partition(":")
-        if name.strip() in ("model name", "Model"):
-            return " ".join(value.split())
-    return platform.processor() or platform.machine()
+        found.setdefault(name.strip(), " ".join(value.split()))
+    named = found.get("model name") or found.get("Model")
+    if not named:
+        return platform.processor() or platform.machine()
+    # A virtual machine may hide the product: two generations that both say "AMD EPYC" differ by half in bf16.
+    generation = [f"{word}{found[key]}" for word, key in (("family", "cpu family"), ("model", "model")) if key in found]
+    return " ".join([named, *generation])
 
 
 def _cpu_mhz() -> float | None:
