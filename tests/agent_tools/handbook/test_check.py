@@ -93,6 +93,7 @@ def test_every_number_of_every_page_is_checked_against_the_record_itself(session
     assert {(problem.path.rsplit("/", 1)[-1], problem.kind) for problem in problems} == {
         *(("main-3fa9c1-findings.md", kind) for kind in ("stale", "orphan")),
         *(("99_current_state.md", kind) for kind in ("stale", "orphan")),
+        *(("performance.md", kind) for kind in ("stale", "orphan")),
         ("main-3fa9c1-ladder.svg", "stale"),
     }
 
