@@ -135,15 +135,24 @@ def _with_scores(counts: IcdarCounts | ClevalCounts) -> dict[str, float]:
 
 
 def fill_caches(overrides: Sequence[str]) -> int:
-    """Fill every lazy tier that the configuration asks for, without training; return how many samples were visited."""
+    """Fill every lazy tier that the configuration asks for, without training; return how many samples were visited.
+
+    Raises:
+        ConfigError: a tier could not be had, for the reason that is given; the others are filled.
+    """
     config = compose_config("evaluate", overrides)
     prepare_data_folder(config)
     targets = instantiate(config.targets)
-    visited = 0
+    visited, declined = 0, dict[str, str]()
     for key in ("train_dataset", "val_dataset"):
         split: OCRDataset = instantiate(config.datasets[key], targets=targets)
         split.prepare()
         visited += split.cache_prepare()
+        tiers = {name: why for name, why in split.report.declined.items() if name.endswith(" tier")}
+        declined |= {f"{key}, {name}": why for name, why in tiers.items()}
+    if declined:
+        said = "; ".join(f"{name}: {why}" for name, why in declined.items())
+        raise ConfigError(f"{visited} samples were visited, but not all is cached: {said}")
     return visited
 
 

@@ -273,7 +273,7 @@ class OCRDataset(Dataset[Sample]):
         return self._rng
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rng": None}
+        return {**self.__dict__, "_rng": None, "_replayed": {}}
 
     def _preload_images(self) -> None:
         logger.info("Preloading images from %s into RAM...", self.config.image_path)

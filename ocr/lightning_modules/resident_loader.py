@@ -37,7 +37,7 @@ class ResidentLoader:
     def __iter__(self) -> Iterator[Batch]:
         yield from map(served_from_memory, list(self._kept))
         known = len(self._kept)
-        if known == len(self):
+        if known >= len(self):
             return
         batches: Iterable[Batch] = islice(self.loader, known, None) if known else self.loader
         for batch in batches:

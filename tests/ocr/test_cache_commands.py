@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ocr.datasets.schemas import ConfigError
+from ocr.inference import fill_caches
 from ocr.utils.cache_manager import inspect_cache, tier_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,3 +141,15 @@ def test_a_prepare_that_is_killed_is_completed_by_the_next_one(synthetic_receipt
     assert process.returncode == -signal.SIGKILL
     assert run(*prepare(synthetic_receipts, cache))[0] == 0
     assert states(cache) == [(tier, True, [], None) for tier in TIERS]
+
+
+def test_prepare_fails_where_a_tier_cannot_be_had_and_says_why(synthetic_receipts: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not all is cached: .*tensors tier: cache over budget"):
+        fill_caches(
+            [
+                f"dataset_base_path={synthetic_receipts}/",
+                f"cache_dir={tmp_path}",
+                "cache_budget_gib=0.00001",
+                "image_size=[160,96]",
+            ]
+        )
