@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -132,14 +133,14 @@ def ranks_that_differ(folder: Path) -> int:
     return wrong
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure everything and print the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_options(parser, images=40)
     parser.add_argument("--checkpoint", required=True, help="weights that find something")
     parser.add_argument("--model", default="resnet18", help="the network of the weights")
     parser.add_argument("--size", type=positive, default=640, help="side of the square input, pixels")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         naive = hmeans(given.data, given, folder / "naive", "preset=naive")

@@ -105,9 +105,9 @@ def _component(name: str, sized: bool, on_images: bool = True) -> Step:
 
     def run(asked: _Asked) -> RunRecord:
         request = asked.request
-        data = relative_to_root(request.data, asked.root.path)
         words = ["python", "-m", module]
-        words += [f"--data={data}", f"--images={request.images}"] if on_images else []
+        # In full: a comparison runs in checkouts of their own, from where a relative path leads elsewhere.
+        words += [f"--data={request.data.resolve()}", f"--images={request.images}"] if on_images else []
         words += [f"--size={request.size[0]}"] if sized else []
         target = TargetRequest(name="command", command=words, data="" if on_images else "none")
         return compare(
