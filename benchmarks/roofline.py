@@ -25,9 +25,8 @@ PEAK_CHANNELS, PEAK_SIDE = 256, 40
 
 def peak_flops(batch: int, repeats: int) -> float:
     """Return floating-point operations a second of a dense 3x3 convolution in bf16."""
-    convolution = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False).to(
-        torch.bfloat16, memory_format=torch.channels_last
-    )
+    convolution = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False, dtype=torch.bfloat16)
+    convolution = convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = torch.randn(batch, PEAK_CHANNELS, PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16)
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
