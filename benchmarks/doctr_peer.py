@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch import Tensor, library
 
 # torchvision's wheels need CUDA for their compiled operators, and torchvision fails on import where they are missing.
 # A detector uses neither, so a declaration is enough.
 for operator in ("nms", "qnms"):
-    torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from doctr.models.detection.differentiable_binarization.pytorch import (  # type: ignore[import-not-found]
     db_resnet50,

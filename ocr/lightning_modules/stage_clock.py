@@ -50,7 +50,7 @@ class StageClock:
     def __init__(self, timeline: bool = False) -> None:
         self.device = torch.device("cpu")
         self.timeline = timeline
-        self._threads: list[int] = []
+        self._threads: dict[int, float] = {}
         self._lock = threading.Lock()
         self.begin_epoch()
 
@@ -98,19 +98,22 @@ class StageClock:
     def register_thread(self) -> None:
         """Leave the calling thread's CPU time out of everybody else's stages; it uses `measure_in_thread`."""
         with self._lock:
-            self._threads.append(time.pthread_getcpuclockid(threading.get_ident()))
+            self._threads[_own_clock()] = time.thread_time()
 
     def forget_threads(self) -> None:
         """Forget all registered threads, which must have ended."""
         with self._lock:
-            self._threads = []
+            self._threads = {}
 
     @contextmanager
     def measure_in_thread(self, stage: str, batch: int) -> Iterator[None]:
         """Add the time of the enclosed block to `stage`, of the calling thread alone; the device is left alone."""
         start = Moment(time.perf_counter(), time.thread_time())
         yield
-        self._add(stage, start, Moment(time.perf_counter(), time.thread_time()), batch)
+        end = Moment(time.perf_counter(), time.thread_time())
+        self._add(stage, start, end, batch)
+        with self._lock:
+            self._threads[_own_clock()] = end.cpu
 
     def add(self, stage: str, seconds: float) -> None:
         """Add seconds that were measured elsewhere (a worker process)."""
@@ -130,7 +133,19 @@ class StageClock:
 
     def _cpu_now(self) -> float:
         with self._lock:
-            return time.process_time() - sum(time.clock_gettime(thread) for thread in self._threads)
+            return time.process_time() - sum(_thread_seconds(clock, last) for clock, last in self._threads.items())
+
+
+def _own_clock() -> int:
+    return time.pthread_getcpuclockid(threading.get_ident())
+
+
+def _thread_seconds(clock: int, last: float) -> float:
+    """CPU seconds of a thread; of one that has ended, what it had used by its last measurement."""
+    try:
+        return time.clock_gettime(clock)
+    except OSError:
+        return last
 
 
 @functools.cache

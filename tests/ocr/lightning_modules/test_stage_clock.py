@@ -1,5 +1,6 @@
 """The clock adds up what stages took, by wall and by CPU, and says what asking it costs."""
 
+import errno
 import threading
 import time
 from itertools import pairwise
@@ -48,6 +49,26 @@ def test_the_cpu_time_of_a_registered_thread_counts_for_its_own_stages_alone() -
     times = clock.end_epoch()
     assert times.cpu["post"] >= 0.1
     assert times.cpu["forward"] < 0.05
+
+
+def test_a_registered_thread_that_has_ended_keeps_the_cpu_time_it_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StageClock()
+
+    def beside() -> None:
+        clock.register_thread()
+        with clock.measure_in_thread("post", 0):
+            burn(0.1)
+
+    def of_an_ended_thread(_: int) -> float:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    with clock.measure("forward"):
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+        # The kernel forgets an ended thread sooner or later; here it has.
+        monkeypatch.setattr(time, "clock_gettime", of_an_ended_thread)
+    assert clock.end_epoch().cpu["forward"] < 0.05
 
 
 def test_the_cpu_time_of_other_threads_counts_for_the_stage_that_started_them() -> None:
