@@ -51,7 +51,7 @@ from agent_tools.workflows.targets import (
     asks_target,
     check_sides,
 )
-from agent_tools.workflows.tuning import start_tuning
+from agent_tools.workflows.tuning import bench_tune
 from agent_tools.workspace.root import Root
 
 ResumeWith = Callable[[list[str]], None]
@@ -307,16 +307,15 @@ def bench_run(
         return start_ladder(
             root, ladder, data, images, size, rounds or LADDER_ROUNDS, checkpoint, seed, session, docs, overrides
         )
+    measured_on = {"data": data, "images": images, "size": size, "checkpoint": checkpoint, "overrides": overrides}
+    kept = {"seed": seed, "session": session, "docs": docs}
     if mode == "tune":
-        return start_tuning(
-            root, data, images, size, rounds or LADDER_ROUNDS, checkpoint, seed, session, docs, overrides
-        )
-    common = {"rounds": rounds or ROUNDS, "seed": seed, "session": session, "docs": docs}
+        return _start_tune(root=root, rounds=rounds or LADDER_ROUNDS, **measured_on, **kept)
+    common = {"rounds": rounds or ROUNDS, **kept}
     if mode == "check":
         if command or data or checkpoint or overrides:
             raise CompareError("mode is check: what is measured was accepted; leave command, data and overrides out.")
         return _start_check(root=root, revision=last, **common)
-    measured_on = {"data": data, "images": images, "size": size, "checkpoint": checkpoint, "overrides": overrides}
     options = common | measured_on | {"command": command, "accuracy": accuracy}
     if not first:
         raise CompareError(f"first is missing; {mode} needs the revision that it begins with, such as HEAD~8.")
@@ -325,6 +324,7 @@ def bench_run(
     return _start_bisect(root=root, good=first, bad=last, **options)
 
 
+_start_tune = as_job(bench_tune, ("bench", "tune"), ("overrides",))
 _start_check = as_job(bench_check, ("bench", "check"), ("revision",))
 _start_history = as_job(bench_history, ("bench", "history"), ("first", "last", "overrides"))
 _start_bisect = as_job(bench_bisect, ("bench", "bisect"), ("good", "bad", "overrides"))

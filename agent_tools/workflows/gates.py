@@ -219,7 +219,7 @@ def bench_gates(
     asked = _Asked(
         root,
         arms_request(root, data, "val", *place),
-        arms_request(root, data, "train", *place, "train"),
+        arms_request(root, data, "train", *place, phase="train"),
         foreign_limit,
         session,
         progress or silent,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,7 @@ from agent_tools.workflows.measuring import (
     synthetic_receipts,
 )
 from agent_tools.workflows.overrides import Overrides, check_overrides
+from agent_tools.workflows.shared_parameters import asks
 from agent_tools.workspace.root import Root
 
 Split = Annotated[Literal["", "val", "test", "train"], Field(description="which images; '' = those of the phase")]
@@ -49,15 +51,16 @@ FACT_SECONDS = 30 * 60.0
 
 def arms_request(
     root: Root,
-    data: str,
-    split: str,
-    images: int,
-    size: int,
-    rounds: int,
-    passes: int,
-    checkpoint: str,
-    seed: int,
-    overrides: tuple[str, ...],
+    data: Data = "",
+    split: Split = "",
+    images: Images = 48,
+    size: Size = 640,
+    rounds: Rounds = 6,
+    passes: Passes = 3,
+    checkpoint: Checkpoint = "",
+    seed: Seed = 0,
+    overrides: Overrides = (),
+    *,
     phase: Literal["val", "train"] = "val",
 ) -> ArmsRequest:
     """Return the request of a tool's parameters, with paths resolved and the synthetic receipts where none are named.
@@ -79,18 +82,19 @@ def arms_request(
     )
 
 
+AskedArms = Callable[..., ArmsRequest]
+"""Makes the request when it is needed, for the phase that it is given."""
+
+asks_arms = asks("arms", arms_request)
+"""Gives a tool the parameters of `arms_request` in place of its own `arms`, which is called to get the request."""
+
+
+@asks_arms
 def profile_limit(
     root: Root,
-    overrides: Overrides = (),
     phase: Phase = "val",
-    data: Data = "",
-    split: Split = "",
-    images: Images = 48,
-    size: Size = 640,
-    rounds: Rounds = 6,
-    passes: Passes = 3,
-    checkpoint: Checkpoint = "",
-    seed: Seed = 0,
+    *,
+    arms: AskedArms,
     session: Session = "",
     docs: Docs = True,
     progress: Progress | None = None,
@@ -98,24 +102,17 @@ def profile_limit(
 ) -> Measured:
     """Measure an epoch beside the same epoch with real batches that cost nothing: the fraction of the limit."""
     check_session(root, session)
-    request = arms_request(root, data, split, images, size, rounds, passes, checkpoint, seed, overrides, phase)
-    record = measure_limit(root.path, request, progress=progress, cancel=cancel, session=session or None)
+    record = measure_limit(root.path, arms(phase=phase), progress=progress, cancel=cancel, session=session or None)
     return measured(root, record, docs)
 
 
+@asks_arms
 def profile_whatif(
     root: Root,
-    overrides: Overrides = (),
     stages: Stages = "",
     phase: Phase = "val",
-    data: Data = "",
-    split: Split = "",
-    images: Images = 48,
-    size: Size = 640,
-    rounds: Rounds = 6,
-    passes: Passes = 3,
-    checkpoint: Checkpoint = "",
-    seed: Seed = 0,
+    *,
+    arms: AskedArms,
     session: Session = "",
     docs: Docs = True,
     progress: Progress | None = None,
@@ -123,10 +120,9 @@ def profile_whatif(
 ) -> Measured:
     """Measure what an epoch would gain if one stage after the other cost nothing: the most that work on it brings."""
     check_session(root, session)
-    request = arms_request(root, data, split, images, size, rounds, passes, checkpoint, seed, overrides, phase)
     record = measure_whatif(
         root.path,
-        request,
+        arms(phase=phase),
         [stage for stage in stages.split(",") if stage],
         progress=progress,
         cancel=cancel,

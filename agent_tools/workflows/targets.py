@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,17 +16,14 @@ from agent_tools.measure.targets import NO_DATA, TargetError, TargetRequest, spl
 from agent_tools.workflows.jobs import JobStarted, start_command
 from agent_tools.workflows.measuring import synthetic_receipts
 from agent_tools.workflows.overrides import Overrides, check_overrides
+from agent_tools.workflows.shared_parameters import FILLED_IN, asks, parameters, set_signature
 from agent_tools.workspace.root import Root
 
-Result = TypeVar("Result")
 AskedTarget = Callable[[], TargetRequest]
 """Makes the target when it is needed: it may have to render data first."""
 
 OWN_PROGRAMS = ("agent_tools", "ocr", "runners")
 """Programs that take commands or configurations themselves: through them a client would get around its own limits."""
-
-FILLED_IN = ("root", "progress", "cancel", "resume_with")
-"""Parameters that whoever runs a tool fills in: a job's command line has its own."""
 
 TargetName = Annotated[targets.TargetName, Field(description="what is run for each sample")]
 Command = Annotated[str, Field(description="prints a JSON line of metrics; {seed} is the round's")]
@@ -88,26 +84,8 @@ def make_target(
     )
 
 
-def asks_target(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a tool the parameters of `make_target` in place of its own `target`, which is called to get the target."""
-    asked = {name: part for name, part in _parameters(make_target).items() if name != "root"}
-    own = _parameters(function)
-    before = [part for name, part in own.items() if name not in (*FILLED_IN[1:], "target")]
-    filled = [part for name, part in own.items() if name in FILLED_IN[1:]]
-    shared = [part for name, part in asked.items() if name != "overrides"]
-
-    @functools.wraps(function)
-    def run(root: Root, **given: Any) -> Result:
-        parts = {name: given.pop(name) for name in asked if name in given}
-        return function(root, target=functools.partial(make_target, root, **parts), **given)
-
-    # The words that a command line ends with stay last.
-    _set_signature(
-        run,
-        [*before, *shared, asked["overrides"], *filled],
-        inspect.signature(function, eval_str=True).return_annotation,
-    )
-    return run
+asks_target = asks("target", make_target)
+"""Gives a tool the parameters of `make_target` in place of its own `target`, which is called to get the target."""
 
 
 def as_job(
@@ -120,12 +98,12 @@ def as_job(
         noun_verb: its command.
         words: the parameters that are words of their own there, in order; a list at the end takes the rest.
     """
-    parts = {name: part for name, part in _parameters(foreground).items() if name not in FILLED_IN[1:]}
+    parts = {name: part for name, part in parameters(foreground).items() if name not in FILLED_IN[1:]}
 
     @functools.wraps(foreground)
     def start(root: Root, **given: Any) -> JobStarted:
         full = {name: given.get(name, part.default) for name, part in parts.items() if name != "root"}
-        if words and not full[words[0]] and not full.get("resume"):
+        if isinstance(full[words[0]], str) and not full[words[0]] and not full.get("resume"):
             raise TargetError(f"{words[0]} is missing; name it, such as HEAD~1.")
         _check_paths(root, full)
         check_sides(root, [full[name] for name in words if isinstance(full[name], str)], bool(full.get("command")))
@@ -135,7 +113,7 @@ def as_job(
         title = " ".join([*noun_verb, *typed, *([full["command"]] if full.get("command") else [])])
         return start_command(root, "bench", title, noun_verb, changed, typed)
 
-    _set_signature(start, list(parts.values()), JobStarted)
+    set_signature(start, list(parts.values()), JobStarted)
     return start
 
 
@@ -193,13 +171,3 @@ def check_command(root: Root, command: str) -> None:
 def _is_module(root: Root, name: str) -> bool:
     path = root.path.joinpath(*name.split("."))
     return name.replace(".", "").replace("_", "").isalnum() and (path.with_suffix(".py").is_file() or path.is_dir())
-
-
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(function, eval_str=True).parameters)
-
-
-def _set_signature(function: Callable[..., Any], parameters: list[inspect.Parameter], returned: Any) -> None:
-    named = [part.replace(kind=inspect.Parameter.KEYWORD_ONLY) for part in parameters]
-    signature = inspect.Signature(named, return_annotation=returned)
-    function.__signature__ = signature  # type: ignore[attr-defined]

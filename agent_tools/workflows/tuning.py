@@ -10,27 +10,18 @@ from pydantic import Field
 from agent_tools.measure.trainer import Progress
 from agent_tools.measure.tune import Tuned, judged_settings, tune
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
-from agent_tools.workflows.jobs import JobStarted, start_command
-from agent_tools.workflows.measuring import Checkpoint, Data, Images, Passes, Rounds, Size
-from agent_tools.workflows.overrides import Overrides, check_overrides
-from agent_tools.workflows.profiling import Seed, Split, arms_request
+from agent_tools.workflows.profiling import AskedArms, asks_arms
 from agent_tools.workspace.root import Root
 
 Settings = Annotated[str, Field(description="with commas: workers, batch, ...; '' = all")]
 
 
+@asks_arms
 def bench_tune(
     root: Root,
-    overrides: Overrides = (),
     settings: Settings = "",
-    data: Data = "",
-    split: Split = "",
-    images: Images = 48,
-    size: Size = 640,
-    rounds: Rounds = 6,
-    passes: Passes = 3,
-    checkpoint: Checkpoint = "",
-    seed: Seed = 0,
+    *,
+    arms: AskedArms,
     session: Session = "",
     docs: Docs = True,
     progress: Progress | None = None,
@@ -41,43 +32,14 @@ def bench_tune(
     Use the preset with `preset=tuned_MACHINE`. Nothing is changed where nothing wins.
     """
     check_session(root, session)
-    request = arms_request(root, data, split, images, size, rounds, passes, checkpoint, seed, overrides)
     chosen = [name for name in settings.split(",") if name]
-    tuned = tune(root.path, request, chosen, progress=progress, cancel=cancel, session=session or None)
+    tuned = tune(root.path, arms(), chosen, progress=progress, cancel=cancel, session=session or None)
     shown = measured(root, tuned.trial, docs)
     documents = [*shown.documents]
     if tuned.confirmation is not None:
         documents += measured(root, tuned.confirmation, docs).documents
     note = "\n".join([*_settings_lines(tuned), _said(tuned, root)])
     return shown.model_copy(update={"documents": list(dict.fromkeys(documents)), "note": note})
-
-
-def start_tuning(
-    root: Root,
-    data: str,
-    images: int,
-    size: int,
-    rounds: int,
-    checkpoint: str,
-    seed: int,
-    session: str,
-    docs: bool,
-    overrides: tuple[str, ...],
-) -> JobStarted:
-    """Start tuning as a job. See `bench_tune`."""
-    check_session(root, session)
-    options = {
-        "data": str(root.resolve_data(data)) if data else "",
-        "checkpoint": str(root.resolve_data(checkpoint)) if checkpoint else "",
-        "images": images,
-        "size": size,
-        "rounds": rounds,
-        "seed": seed,
-        "session": session,
-        "docs": docs,
-    }
-    words = check_overrides(root, overrides)
-    return start_command(root, "bench", f"tuning, {rounds} rounds, {images} images", ("bench", "tune"), options, words)
 
 
 def _settings_lines(tuned: Tuned) -> list[str]:

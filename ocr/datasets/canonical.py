@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from ocr.datasets.annotations import AnnotationSet, PolygonFrame, load_annotations, to_displayed
+from ocr.datasets.transforms import shrink_to, shrunk_size
 from ocr.utils.content_hash import sha256_of_file, write_atomically
 from ocr.utils.errors import OCRError
 from ocr.utils.image_loading import ImageDecodeError, ImageLoader, probe_image
@@ -133,22 +134,12 @@ def _canonical_entries(
             continue
         shown = to_displayed(annotations[name], header.orientation, header.raw_height, header.raw_width, polygon_frame)
         size = (header.height, header.width)
-        yield plan.name_of(name), _moved_entry(entry, shown.polygons, size, canonical_size(*size, plan.long_side))
-
-
-def canonical_size(height: int, width: int, long_side: int | None) -> tuple[int, int]:
-    """Return (height, width) in whole pixels with the longer side at most `long_side`; small images keep their size."""
-    longest = max(height, width)
-    if long_side is None or longest <= long_side:
-        return height, width
-    return max(1, round(height * long_side / longest)), max(1, round(width * long_side / longest))
+        yield plan.name_of(name), _moved_entry(entry, shown.polygons, size, shrunk_size(size, plan.long_side))
 
 
 def _write_image(plan: _Plan, name: str) -> None:
     image = ImageLoader()(plan.source / name)
-    height, width = canonical_size(image.shape[0], image.shape[1], plan.long_side)
-    if (height, width) != image.shape[:2]:
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    image = shrink_to(image, shrunk_size((image.shape[0], image.shape[1]), plan.long_side))
     target = plan.target / plan.name_of(name)
     options = [] if plan.lossless else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     _, coded = cv2.imencode(target.suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)

@@ -52,7 +52,14 @@ def benchmark(root: Root, record_id: str) -> Benchmark:
 
 def test_a_stage_that_is_replayed_runs_in_the_cold_epoch_only(root: Root) -> None:
     shown = profile_whatif(
-        root, TINY, "loader,forward,post,score", data=DATA, images=3, size=128, rounds=1, session="end-to-end"
+        root,
+        overrides=TINY,
+        stages="loader,forward,post,score",
+        data=DATA,
+        images=3,
+        size=128,
+        rounds=1,
+        session="end-to-end",
     )
     found = benchmark(root, shown.record_id)
     by_arm = {sample.arm: sample for sample in found.samples}
@@ -68,7 +75,7 @@ def test_a_stage_that_is_replayed_runs_in_the_cold_epoch_only(root: Root) -> Non
 
 @pytest.mark.parametrize("phase", ["val", "train"])
 def test_the_limit_of_a_phase_is_measured(root: Root, phase: str) -> None:
-    shown = profile_limit(root, TINY, phase, data=DATA, images=3, size=128, rounds=1)  # type: ignore[arg-type]
+    shown = profile_limit(root, overrides=TINY, phase=phase, data=DATA, images=3, size=128, rounds=1)
     found = benchmark(root, shown.record_id)
     assert found.phase == phase
     assert found.contrasts[0].ratio > 0
@@ -105,7 +112,9 @@ def test_a_new_profile_draws_its_timeline_and_knows_cpu_times(root: Root) -> Non
 
 
 def test_the_preset_that_tuning_writes_composes_with_the_trainer(root: Root) -> None:
-    bench_tune(root, ("model=tiny",), "post_workers", data=DATA, images=3, size=128, rounds=1, passes=2)
+    bench_tune(
+        root, overrides=("model=tiny",), settings="post_workers", data=DATA, images=3, size=128, rounds=1, passes=2
+    )
     (preset,) = (root.path / "configs" / "preset").glob("tuned_*.yaml")
     with initialize_config_dir(str(REPOSITORY / "configs"), version_base=None):
         path = f"hydra.searchpath=[file://{root.path / 'configs'}]"

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from agent_tools.handbook.findings import ContrastRow, contrast_rows, is_descriptive
 from agent_tools.handbook.plots.canvas import (
     BASELINE,
-    GRID,
     INK,
     KEPT,
-    MUTED,
     UNPROVEN,
     WORSE,
     draw,
     plain,
+    style_rows,
     write_titles,
 )
 from agent_tools.records.schema import Benchmark, Contrast, RunRecord
@@ -69,17 +68,9 @@ def _draw_contrast(axes: Axes, place: int, row: ContrastRow, contrast: Contrast)
 
 def _style(axes: Axes, rows: Sequence[ContrastRow]) -> None:
     names = [textwrap.fill(plain(row.title, 64), 34, max_lines=2) for row in rows]
-    axes.set_yticks(range(len(names)), names, color=INK, fontsize=9)
-    axes.set_ylim(len(names) - 0.45, -0.55)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=3)
     axes.margins(x=0.08)
-    axes.set_xlabel("ratio of times, one is no change", color=MUTED)
-    axes.tick_params(length=0, labelcolor=INK)
-    axes.tick_params(axis="x", labelcolor=MUTED)
-    axes.grid(axis="x", color=GRID, zorder=0)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.spines["left"].set_color(BASELINE)
+    style_rows(axes, names, "ratio of times, one is no change", fontsize=9)
 
 
 def _explanation(record: RunRecord) -> str:

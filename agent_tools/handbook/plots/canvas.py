@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,3 +62,16 @@ def add_panel(figure: Figure, top: float, tall: float, right: float = 0.8) -> Ax
     for side in ("left", "bottom"):
         axes.spines[side].set_color(BASELINE)
     return axes
+
+
+def style_rows(axes: Axes, names: Sequence[str], label: str, fontsize: float = 10.0) -> None:
+    """Name the rows of a plot, the first one at the top, and its horizontal axis."""
+    axes.set_yticks(range(len(names)), names, color=INK, fontsize=fontsize)
+    axes.set_ylim(len(names) - 0.45, -0.55)
+    axes.set_xlabel(label, color=MUTED)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.tick_params(axis="x", labelcolor=MUTED)
+    axes.grid(axis="x", color=GRID, zorder=0)
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_color(BASELINE)

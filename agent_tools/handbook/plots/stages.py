@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from agent_tools.handbook.findings import is_descriptive
-from agent_tools.handbook.plots.canvas import BASELINE, GRID, INK, KEPT, MUTED, UNPROVEN, draw, plain, write_titles
+from agent_tools.handbook.plots.canvas import BASELINE, INK, KEPT, UNPROVEN, draw, plain, style_rows, write_titles
 from agent_tools.records.schema import Benchmark, Contrast, RunRecord, StageShare, TimelineSpan
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _fill_whatif(figure: Figure, record: RunRecord, benchmark: Benchmark) -> Non
     for place, contrast in enumerate(benchmark.contrasts):
         _draw_stage(axes, place, contrast, shares.get(contrast.name))
     names = [plain(contrast.name, 16) for contrast in benchmark.contrasts]
-    _style(axes, names, "share of the epoch, percent")
+    style_rows(axes, names, "share of the epoch, percent")
     legend = "descriptive: fewer than six rounds" if is_descriptive(benchmark) else ""
     explanation = "dark: what the epoch loses without the stage; pale: its share of the wall clock; grey: of CPU time"
     write_titles(figure, "What if a stage cost nothing", explanation, f"record {record.id}", legend)
@@ -59,18 +59,6 @@ def _draw_stage(axes: Axes, place: int, contrast: Contrast, share: StageShare | 
         1.03, place, f"gains {contrast.ratio:.3f}x at most", transform=axes.get_yaxis_transform(), va="center",
         color=INK, fontsize=9,
     )  # fmt: skip
-
-
-def _style(axes: Axes, names: Sequence[str], label: str) -> None:
-    axes.set_yticks(range(len(names)), names, color=INK)
-    axes.set_ylim(len(names) - 0.45, -0.55)
-    axes.set_xlabel(label, color=MUTED)
-    axes.tick_params(length=0, labelcolor=INK)
-    axes.tick_params(axis="x", labelcolor=MUTED)
-    axes.grid(axis="x", color=GRID, zorder=0)
-    for side in ("top", "right", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.spines["left"].set_color(BASELINE)
 
 
 def draw_timeline(record: RunRecord) -> str:
@@ -100,7 +88,7 @@ def _timeline_filler(record: RunRecord, spans: Sequence[TimelineSpan], lanes: li
             for parity, colour in enumerate(LANE_COLOURS):
                 own = [(s.start, s.seconds) for s in spans if s.stage == stage and s.batch % 2 == parity]
                 axes.broken_barh(own, (lane - 0.38, 0.76), facecolors=colour, zorder=2)
-        _style(axes, [plain(stage, 18) for stage in lanes], "seconds since the epoch began")
+        style_rows(axes, [plain(stage, 18) for stage in lanes], "seconds since the epoch began")
         axes.margins(x=0.01)
         explanation = "each bar is one batch; blue and grey in turn, so that a batch can be followed from lane to lane"
         write_titles(figure, "The last epoch, stage by stage", explanation, f"record {record.id}", "")

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from ocr.cli import app
 from ocr.datasets.base import OCRDataset
-from ocr.datasets.canonical import LEDGER, CanonicalError, canonical_size, canonicalize
+from ocr.datasets.canonical import LEDGER, CanonicalError, canonicalize
 from ocr.datasets.schemas import DatasetConfig
-from ocr.datasets.transforms import LetterboxTransform
+from ocr.datasets.transforms import LetterboxTransform, shrunk_size
 from ocr.utils.image_loading import ImageLoader, probe_image
 
 POINTS = [[10.0, 20.0], [50.0, 20.0], [50.0, 40.0], [10.0, 40.0]]
@@ -89,9 +89,9 @@ def test_a_long_side_that_is_no_positive_number_is_refused(photographs: Path, si
 
 
 def test_small_images_keep_their_size() -> None:
-    assert canonical_size(300, 200, 400) == canonical_size(300, 200, None) == (300, 200)
-    assert canonical_size(300, 200, 30) == (30, 20)
-    assert canonical_size(3000, 1, 30) == (30, 1)
+    assert shrunk_size((300, 200), 400) == shrunk_size((300, 200), None) == (300, 200)
+    assert shrunk_size((300, 200), 30) == (30, 20)
+    assert shrunk_size((3000, 1), 30) == (30, 1)
 
 
 def test_keys_flags_and_words_without_points_are_kept(photographs: Path) -> None:
