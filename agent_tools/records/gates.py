@@ -118,7 +118,7 @@ GATES: tuple[Gate, ...] = (
     _kept("naive_difference", "hmean lost from naive to fast, same input", 0.005),
     _kept("buckets_difference", "hmean lost to aspect buckets", 0.005),
     _kept("bf16_difference", "hmean lost to bf16 evaluation", 0.002),
-    _kept("ranks_that_differ", "numbers of ranks (of 2, 3, 5) with other counts", 0),
+    _kept("ranks_that_differ", "numbers of ranks whose counts differ from one process", 0),
     *(_peer(rate, least) for rate, least in (("training", 2), ("validation", 5))),
 )
 """The two-core CPU column of the gates."""
