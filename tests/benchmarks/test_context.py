@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import context
 
-
 pytestmark = pytest.mark.skipif(
     not (context.ROOT / ".git").exists() or shutil.which("git") is None, reason="not a git repository"
 )
