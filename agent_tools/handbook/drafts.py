@@ -33,7 +33,7 @@ TEMPLATE_VERSIONS = {
     "findings": "v3",
     "current_state": "v2",
     "judge": "v1",
-    "performance": "v1",
+    "performance": "v2",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",
@@ -48,6 +48,7 @@ History:
 - findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
 - findings v3 (2026-11): designs that are no ladder, the CPU share of stages, the verdict of their clock, transforms.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
+- performance v2 (2026-11): what tuning and the cache settings give, each from its own record.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
 
