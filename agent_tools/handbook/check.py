@@ -22,31 +22,19 @@ from agent_tools.handbook.blocks import (
     read_text,
     refuse_edits,
 )
+from agent_tools.handbook.drafts import inside, load_record
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
 from agent_tools.handbook.findings import FINDINGS_PAGES
-from agent_tools.handbook.inputs import document_inputs, has_benchmark, newest_simulation, record_files
+from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
+from agent_tools.handbook.inputs import document_inputs
+from agent_tools.handbook.pages import PAGES, Facts, draft_page, page_of
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
-from agent_tools.handbook.render import (
-    JUDGE_PATH,
-    PERFORMANCE_PATH,
-    STATE_PAGE,
-    STATE_PATH,
-    draft_findings_page,
-    draft_judge,
-    draft_performance,
-    draft_state,
-    findings_path,
-    inside,
-    load_record,
-    plot_path,
-    plot_version,
-)
 from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
 
 DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
-OWNED_NAMES = ("*-findings.md", STATE_PAGE, JUDGE_PATH, PERFORMANCE_PATH)
+OWNED_NAMES = ("*-findings.md", *(page.path for page in PAGES))
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
@@ -64,26 +52,29 @@ class Problem(BaseModel):
     message: str
 
 
-def check_documents(root: Path, folders: Sequence[Path | str] | None = None) -> list[Problem]:
+def check_documents(
+    root: Path, folders: Sequence[Path | str] | None = None, facts: Facts | None = None
+) -> list[Problem]:
     """Check every owned document below some folders, and that every record there has the documents it should have.
 
     Args:
         root: the repository; a source outside it does not count.
         folders: relative to the root, or inside it; by default `logs` and `docs/ai_handbook`.
+        facts: see `render.render_all`; without them, pages that are made from them count as fresh.
 
     Returns:
         The problems, by path; none when all is well.
     """
     root = root.resolve()
     places = [inside(folder, root) for folder in (DEFAULT_FOLDERS if folders is None else folders)]
-    problems = [problem for path in _documents(places) for problem in check_document(path, root)]
+    problems = [problem for path in _documents(places) for problem in check_document(path, root, facts)]
     records = sorted({path for place in places for path in place.rglob("records/*.json")})
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
-    problems += _check_handbook_pages(places, root)
+    problems += _check_handbook_pages(places, root, facts)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
-def check_document(path: Path, root: Path) -> list[Problem]:
+def check_document(path: Path, root: Path, facts: Facts | None = None) -> list[Problem]:
     """Check one document: owned, untouched, fresh, every number accounted for. Both paths are resolved."""
     where = relative(path, root)
     try:
@@ -99,7 +90,7 @@ def check_document(path: Path, root: Path) -> list[Problem]:
         refuse_edits(document, where)
     except DocumentError as error:
         return [Problem(path=where, kind="edited", message=str(error)), *numbers]
-    return [*_check_fresh(document, path, root), *numbers]
+    return [*_check_fresh(document, path, root, facts), *numbers]
 
 
 def _documents(places: Iterable[Path]) -> list[Path]:
@@ -116,29 +107,29 @@ def _looks_owned(path: Path) -> bool:
 # --- freshness ---------------------------------------------------------------------------------------------------
 
 
-def _check_fresh(document: Document, path: Path, root: Path) -> list[Problem]:
+def _check_fresh(document: Document, path: Path, root: Path, facts: Facts | None) -> list[Problem]:
     where = relative(path, root)
     try:
-        fresh = _render_again(document, path, root)
+        fresh = _render_again(document, path, root, facts)
     except (WorkbenchError, OSError) as error:
         return [Problem(path=where, kind="broken", message=f"{where} cannot be rendered again: {error}")]
     return [
         Problem(path=where, kind="stale", block=block, message=f"{where}: {block} is stale; {RENDER}.")
-        for block in _stale_blocks(document, fresh)
+        for block in (_stale_blocks(document, fresh) if fresh is not None else [])
     ]
 
 
-def _render_again(document: Document, path: Path, root: Path) -> Document:
+def _render_again(document: Document, path: Path, root: Path, facts: Facts | None) -> Document | None:
+    """The document as it should be; None where only the running program could say."""
+    kind = document.header.document
     document_inputs(document.header, path.parent)
     sources = {key: inside(path.parent / value, root) for key, value in document.header.values.items()}
-    if document.header.document == "current_state":
-        draft = draft_state(path, sources["records"], sources["plans"], root)
-    elif document.header.document == "judge":
-        draft = draft_judge(path, sources["simulations"], root)
-    elif document.header.document == "performance":
-        draft = draft_performance(path, sources["records"], root)
-    else:
+    if kind == "findings":
         draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
+    elif page_of(kind).can_be_made(facts):
+        draft = draft_page(page_of(kind), root, path, sources, facts)
+    else:
+        return None
     if draft.path != path:
         raise DocumentError(f"these findings belong in {draft.path.name}; rename the file.")
     return parse_document(draft.text, relative(path, root))
@@ -157,16 +148,12 @@ def _stale_blocks(document: Document, fresh: Document) -> list[str]:
     return changed if changed or list(wanted) == list(there) else ["the order of the blocks"]
 
 
-def _check_handbook_pages(places: Sequence[Path], root: Path) -> list[Problem]:
-    """Once anything was measured, the committed state page has to say so; the judge and performance have their own."""
-    reasons = {
-        STATE_PATH: "records" if record_files(root / "logs") else "",
-        JUDGE_PATH: "a simulation" if newest_simulation(root / "logs") else "",
-        PERFORMANCE_PATH: "a benchmark" if has_benchmark(root / "logs") else "",
-    }
+def _check_handbook_pages(places: Sequence[Path], root: Path, facts: Facts | None) -> list[Problem]:
+    """Every page that something calls for has to be there: once anything was measured, the state page says so."""
+    expected = {page.path: page.reason(root) for page in PAGES if page.can_be_made(facts)}
     return [
-        Problem(path=name, kind="missing", message=f"{name} is missing, though logs/ holds {reason}; {RENDER}.")
-        for name, reason in reasons.items()
+        Problem(path=name, kind="missing", message=f"{name} is missing, though there is {reason}; {RENDER}.")
+        for name, reason in expected.items()
         if reason and not (root / name).is_file() and any((root / name).is_relative_to(place) for place in places)
     ]
 

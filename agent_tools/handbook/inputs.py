@@ -10,13 +10,15 @@ from agent_tools.handbook.blocks import DocumentError, Header, files_digest
 ACCEPTED = "accepted.json"
 """Beside the sessions under `logs/`: which record was accepted, itself no record."""
 
-HEADER_VALUES = {
+HEADER_VALUES: dict[str, set[str]] = {
     "findings": {"record"},
     "current_state": {"records", "plans"},
     "judge": {"simulations"},
     "performance": {"records"},
 }
 """Per kind of document, what its header names: paths relative to the document's folder."""
+FROM_CODE: frozenset[str] = frozenset()
+"""Kinds that are made from facts about the code, whose digest only `agent-tools docs check` can calculate."""
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -43,8 +45,13 @@ def plan_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.md") if path.name != "README.md")
 
 
-def document_inputs(header: Header, folder: Path) -> dict[str, str]:
+def document_inputs(header: Header, folder: Path, facts_digest: str | None = None) -> dict[str, str]:
     """Digest per group of inputs of a document in `folder`; `all` covers everything it is made from.
+
+    Args:
+        header: of the document.
+        folder: in which it stands.
+        facts_digest: for a kind of `FROM_CODE`; without it nothing is said of such a document.
 
     Raises:
         DocumentError: no template makes such a document, or its record is gone.
@@ -52,6 +59,8 @@ def document_inputs(header: Header, folder: Path) -> dict[str, str]:
     if set(header.values) != HEADER_VALUES.get(header.document):
         named = ", ".join(sorted(header.values)) or "nothing"
         raise DocumentError(f"no template makes a document '{header.document}' from {named}.")
+    if header.document in FROM_CODE:
+        return {"all": facts_digest} if facts_digest is not None else {}
     if header.document == "findings":
         record = _below(folder, header.values["record"])
         if not record.is_file():

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from agent_tools.handbook.drafts import load_record
 from agent_tools.handbook.inputs import record_files
-from agent_tools.handbook.render import load_record
 from agent_tools.measure.history import history_points
 from agent_tools.measure.ladder_summaries import contrasts, stage_shares, summaries
 from agent_tools.measure.verdict import judge

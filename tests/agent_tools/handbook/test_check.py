@@ -11,6 +11,8 @@ import pytest
 from agent_tools.handbook import render
 from agent_tools.handbook.blocks import Document, parse_document, text_digest
 from agent_tools.handbook.check import Problem, check_documents
+from agent_tools.handbook.drafts import TEMPLATE_VERSIONS
+from agent_tools.handbook.pages import STATE_PATH
 from tests.agent_tools.handbook import factory
 
 
@@ -99,7 +101,7 @@ def test_every_number_of_every_page_is_checked_against_the_record_itself(session
 
 
 def test_a_reported_figure_that_lost_its_mark_is_caught(session, tmp_path):
-    forge(tmp_path / render.STATE_PATH, "| reported, not measured here |", "| measured |")
+    forge(tmp_path / STATE_PATH, "| reported, not measured here |", "| measured |")
     assert any("not marked 'reported, not measured here'" in problem.message for problem in check_documents(tmp_path))
 
 
@@ -114,11 +116,11 @@ def test_a_new_record_makes_the_state_page_stale_and_misses_its_findings(session
 
 def test_a_changed_plan_makes_the_state_page_stale(session, tmp_path):
     factory.plan(tmp_path, "dali", "active")
-    assert {(problem.kind, problem.path) for problem in check_documents(tmp_path)} == {("stale", render.STATE_PATH)}
+    assert {(problem.kind, problem.path) for problem in check_documents(tmp_path)} == {("stale", STATE_PATH)}
 
 
 def test_a_template_change_makes_every_page_of_it_stale(session, tmp_path, monkeypatch):
-    monkeypatch.setitem(render.TEMPLATE_VERSIONS, "findings", "v999")
+    monkeypatch.setitem(TEMPLATE_VERSIONS, "findings", "v999")
     problems = check_documents(tmp_path)
     assert kinds(problems) == {"stale"}
     assert {problem.path for problem in problems} == {
@@ -172,7 +174,7 @@ def test_a_folder_outside_the_root_is_refused(session, tmp_path):
 
 
 def test_a_state_page_that_is_missing_is_reported_once_anything_was_measured(session, tmp_path):
-    (tmp_path / render.STATE_PATH).unlink()
-    assert [(problem.path, problem.kind) for problem in check_documents(tmp_path)] == [(render.STATE_PATH, "missing")]
+    (tmp_path / STATE_PATH).unlink()
+    assert [(problem.path, problem.kind) for problem in check_documents(tmp_path)] == [(STATE_PATH, "missing")]
     assert check_documents(tmp_path / "elsewhere") == []
     assert check_documents(tmp_path, ["logs"]) == []

@@ -9,9 +9,12 @@ import pytest
 from agent_tools.handbook import render
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.handbook.check import check_documents
+from agent_tools.handbook.pages import draft_page, page_of
 from tests.agent_tools.handbook import factory
 
 RECORDS = "logs/2026-11-21_x/records"
+
+JUDGE_PATH = page_of("judge").path
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def page(tmp_path: Path) -> Path:
     factory.store(tmp_path / RECORDS, factory.simulation())
     render.render_all(tmp_path)
     assert check_documents(tmp_path) == []
-    return tmp_path / render.JUDGE_PATH
+    return tmp_path / JUDGE_PATH
 
 
 def problems(root: Path) -> set[tuple[str, str]]:
@@ -37,10 +40,10 @@ def test_every_kind_of_noise_stands_there_with_how_often_the_judge_was_wrong(pag
 
 def test_without_a_simulation_there_is_no_page_and_none_is_missed(tmp_path):
     factory.store(tmp_path / RECORDS, factory.ladder())
-    assert tmp_path / render.JUDGE_PATH not in render.render_all(tmp_path)
+    assert tmp_path / JUDGE_PATH not in render.render_all(tmp_path)
     assert check_documents(tmp_path) == []
     with pytest.raises(DocumentError, match="needs a record of a simulation, and there is none"):
-        render.draft_judge(tmp_path / render.JUDGE_PATH, tmp_path / "logs", tmp_path)
+        draft_page(page_of("judge"), tmp_path)
 
 
 def test_a_newer_simulation_makes_the_page_stale_and_an_older_one_or_another_record_does_not(page, tmp_path):
@@ -50,7 +53,7 @@ def test_a_newer_simulation_makes_the_page_stale_and_an_older_one_or_another_rec
     assert problems(tmp_path) == set()
     newer = factory.simulation("20261123T000000Z-simulation-000002", days=2, alpha=0.1)
     factory.store(tmp_path / "logs/2026-11-23_y/records", newer)
-    assert (render.JUDGE_PATH, "stale") in problems(tmp_path)
+    assert (JUDGE_PATH, "stale") in problems(tmp_path)
     render.render_all(tmp_path)
     assert "the error rate that it promises is 0.100" in page.read_text().lower()
     assert problems(tmp_path) == set()
@@ -59,11 +62,11 @@ def test_a_newer_simulation_makes_the_page_stale_and_an_older_one_or_another_rec
 def test_an_edit_a_loss_and_a_planted_number_are_found(page, tmp_path):
     before = page.read_text()
     page.write_text(before.replace("3.55%", "0.55%"))
-    assert problems(tmp_path) == {(render.JUDGE_PATH, "edited"), (render.JUDGE_PATH, "orphan")}
+    assert problems(tmp_path) == {(JUDGE_PATH, "edited"), (JUDGE_PATH, "orphan")}
     page.write_text("# How far the judge can be trusted: always\n")
-    assert problems(tmp_path) == {(render.JUDGE_PATH, "unowned")}
+    assert problems(tmp_path) == {(JUDGE_PATH, "unowned")}
     page.unlink()
-    assert problems(tmp_path) == {(render.JUDGE_PATH, "missing")}
+    assert problems(tmp_path) == {(JUDGE_PATH, "missing")}
     assert check_documents(tmp_path, ["logs"]) == []
 
 
@@ -72,7 +75,7 @@ def test_a_page_whose_simulation_is_gone_is_broken(page, tmp_path):
     factory.store(tmp_path / RECORDS, factory.ladder())
     render.render_all(tmp_path)
     (problem,) = [problem for problem in check_documents(tmp_path) if problem.kind != "orphan"]
-    assert (problem.path, problem.kind) == (render.JUDGE_PATH, "broken")
+    assert (problem.path, problem.kind) == (JUDGE_PATH, "broken")
     assert "no simulation record is left" in problem.message
 
 

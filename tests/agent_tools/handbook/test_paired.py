@@ -14,6 +14,7 @@ from agent_tools.handbook import render
 from agent_tools.handbook.blocks import DocumentError, parse_document
 from agent_tools.handbook.check import check_documents
 from agent_tools.handbook.findings import recommend
+from agent_tools.handbook.pages import STATE_PATH
 from agent_tools.handbook.paired import parity_label
 from agent_tools.records.schema import RunRecord
 from tests.agent_tools.handbook import factory
@@ -292,7 +293,7 @@ def test_the_state_page_lists_the_newest_comparisons_and_counts_the_overridden_v
         for day in range(1, 6)
     ]
     findings(tmp_path, factory.comparison(), factory.override(), *others)
-    page = (tmp_path / render.STATE_PATH).read_text()
+    page = (tmp_path / STATE_PATH).read_text()
     row = line_with(page, "| Own warp against albumentations |")
     assert "| faster | 1.117x (1.087x to 1.147x) | within margin | keep, overridden: revert |" in row
     assert len(re.findall(r"^\| (?:Own|Older)", page, re.MULTILINE)) == 5
@@ -303,7 +304,7 @@ def test_the_state_page_lists_the_newest_comparisons_and_counts_the_overridden_v
 
 def test_without_comparisons_and_overrides_the_state_page_does_not_speak_of_them(tmp_path):
     findings(tmp_path, factory.ladder())
-    page = (tmp_path / render.STATE_PATH).read_text()
+    page = (tmp_path / STATE_PATH).read_text()
     assert "| comparison |" not in page
     assert "Overridden" not in page
 

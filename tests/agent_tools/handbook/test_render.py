@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agent_tools.handbook import blocks, findings, render
 from agent_tools.handbook.blocks import DocumentError, parse_document
 from agent_tools.handbook.check import check_documents
+from agent_tools.handbook.pages import STATE_PATH
 from agent_tools.handbook.plots.ladder import draw_ladder
 from agent_tools.measure.profile import stage_table
 from agent_tools.records.schema import RunRecord
@@ -32,7 +33,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def page(root: Path) -> str:
-    return (root / render.STATE_PATH).read_text()
+    return (root / STATE_PATH).read_text()
 
 
 def findings_of(folder: Path, record_id: str = "3fa9c1") -> Path:
@@ -327,7 +328,7 @@ def test_a_note_written_while_the_page_was_rendered_is_not_written_over(session,
     render.render_all(tmp_path)
     factory.store(session / "records", factory.ladder("20261123T200000Z-benchmark-abcdef", days=2))
     drafts = render.draft_all(tmp_path)
-    state = tmp_path / render.STATE_PATH
+    state = tmp_path / STATE_PATH
     state.write_text(state.read_text().replace("*Nothing written yet.*", "Written meanwhile."))
     before = contents(tmp_path)
     with pytest.raises(DocumentError, match=r"99_current_state\.md was changed by somebody else while it was rendered"):
