@@ -24,6 +24,7 @@ from pydantic import TypeAdapter
 
 from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations, training_overrides
+from agent_tools.measure.interference import FOREIGN_LIMIT, Watch, await_quiet
 from agent_tools.measure.ladder_summaries import contrasts, stage_shares, summaries
 from agent_tools.measure.orders import random_orders
 from agent_tools.measure.rungs import ArmsDesign, LadderError
@@ -65,6 +66,9 @@ PARITY_MARGIN = 0.005
 SAMPLE_SECONDS = 30 * 60.0
 """A sample that takes longer is ended: a loader that hangs must not hold the machine for ever."""
 
+RETRIES = 2
+"""How often a sample beside which other work ran is taken again."""
+
 LOCK = ".lock"
 """File of an experiment's folder that its process holds locked."""
 
@@ -91,6 +95,8 @@ class ArmsRequest:
         overrides: given to every arm, after its own; an arm's own value of the same key stays.
         margin: loss of hmean that still counts as equal.
         phase: whether validation or training epochs are timed.
+        foreign_limit: share of the machine's CPU that others may use beside a sample, above 0 up to 1. Where a verdict
+            could follow (6 rounds), a sample beside which more was used is taken again, at most `RETRIES` times.
     """
 
     data: Path
@@ -104,6 +110,7 @@ class ArmsRequest:
     overrides: tuple[str, ...] = ()
     margin: float = PARITY_MARGIN
     phase: Phase = "val"
+    foreign_limit: float = FOREIGN_LIMIT
 
     def flags(self, root: Path) -> list[str]:
         """Return the request as flags and overrides of a command line, with paths relative to the root."""
@@ -141,6 +148,7 @@ class _State:
     """Everything measured so far; written to disk after each sample."""
 
     samples: list[Sample] = field(default_factory=list)
+    discarded: list[Sample] = field(default_factory=list)
     runs: dict[str, RunFile] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     dataset: DatasetFingerprint | None = None
@@ -309,6 +317,8 @@ def _common_overrides(root: Path, request: ArmsRequest, annotation: Path) -> lis
 
 
 def _check_request(request: ArmsRequest) -> None:
+    if not 0 < request.foreign_limit <= 1:
+        raise LadderError(f"foreign_limit is {request.foreign_limit}; take a share above 0 and up to 1.")
     if request.rounds < 1:
         raise LadderError(f"rounds is {request.rounds}; take at least 1, and 6 for intervals.")
     if request.passes < 2:
@@ -328,12 +338,27 @@ def _measure(plan: _Plan, state: _State, progress: Progress, cancel: threading.E
     progress(0, plan.total, f"{plan.output.title}: {len(plan.arms)} arms x {len(plan.orders)} rounds")
     for number, order in enumerate(plan.orders):
         for position, name in enumerate(order):
-            sample = _sample(plan, state, arms[name], number, position, cancel)
+            sample = _untainted_sample(plan, state, arms[name], number, position, cancel)
             state.samples.append(sample)
             _save_partial(plan, state)
             message = f"round {number + 1}/{len(plan.orders)}, {name}: {min(sample.warm_seconds):.2f} s warm"
+            message += f" (tainted: {sample.tainted})" if sample.tainted else ""
             remaining = _time_left(plan, state, time.monotonic() - begun)
             progress(len(state.samples), plan.total, f"{message}; about {_minutes(remaining)} left")
+
+
+def _untainted_sample(
+    plan: _Plan, state: _State, arm: Arm, number: int, position: int, cancel: threading.Event | None
+) -> Sample:
+    """Take a sample, again while other work ran beside it and tries are left; those before it are kept aside."""
+    retries = RETRIES if len(plan.orders) >= PAIRS_FOR_A_VERDICT else 0
+    sample = _sample(plan, state, arm, number, position, cancel)
+    while sample.tainted and retries:
+        state.discarded.append(sample)
+        await_quiet(plan.request.foreign_limit, cancel)
+        sample = _sample(plan, state, arm, number, position, cancel)
+        retries -= 1
+    return sample
 
 
 def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, cancel: threading.Event | None) -> Sample:
@@ -342,6 +367,7 @@ def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, ca
     here = plan.folder.relative_to(plan.root).as_posix()
     cache = plan.folder / "cache" / run_id
     load = psutil.getloadavg()[0]
+    watch = Watch(plan.request.foreign_limit)
     try:
         finished = run_trainer(
             plan.root,
@@ -359,12 +385,14 @@ def _sample(plan: _Plan, state: _State, arm: Arm, number: int, position: int, ca
     except (TrainerError, RunFileError) as error:
         raise LadderError(_failure(plan, state, arm, number, error)) from error
     finally:
+        seen = watch.stop()
         shutil.rmtree(cache, ignore_errors=True)
         _remove_weights(plan.folder / "runs" / run_id)
     _check_same(plan, state, arm, finished.run)
     state.runs[arm.name] = finished.run
     state.seconds.setdefault(arm.name, []).append(finished.seconds)
-    return _as_sample(finished, arm, number, position, load, plan.request.phase)
+    sample = _as_sample(finished, arm, number, position, load, plan.request.phase)
+    return sample.model_copy(update={"foreign_cpu": seen.foreign_cpu, "stolen": seen.stolen, "tainted": seen.tainted})
 
 
 def _sample_overrides(plan: _Plan, arm: Arm, cache: str) -> list[str]:
@@ -462,10 +490,11 @@ def _save_partial(plan: _Plan, state: _State) -> None:
         "dataset": _dataset(plan, state),
         "arms": [arm.model_dump() for arm in measured],
         "planned_order": plan.orders,
-        "protocol": _protocol(plan, _complete_rounds(plan, state), tree_changed=False).model_dump(),
+        "protocol": _protocol(plan, state.samples, _complete_rounds(plan, state), tree_changed=False).model_dump(),
         "checkpoint_sha256": plan.checkpoint_sha256,
         "parity_margin": plan.request.margin,
         "samples": [sample.model_dump(mode="json") for sample in state.samples],
+        "discarded": [sample.model_dump(mode="json") for sample in state.discarded],
     }
     write_atomically(plan.folder / "samples.json", json.dumps(partial, indent=1))
 
@@ -535,8 +564,9 @@ def _benchmark(plan: _Plan, state: _State, rounds: int, *, tree_changed: bool) -
         design=plan.design.design,
         phase=phase,
         arms=arms,
-        protocol=_protocol(plan, rounds, tree_changed=tree_changed),
+        protocol=_protocol(plan, samples, rounds, tree_changed=tree_changed),
         samples=samples,
+        discarded=[sample for sample in state.discarded if sample.round < rounds],
         summaries=summaries(samples, arms, plan.request.margin, scored=phase == "val"),
         contrasts=contrasts(samples, plan.design.pairings),
         stage_shares=_shares(plan, samples),
@@ -574,11 +604,12 @@ def _tree_changes(plan: _Plan) -> dict[str, str]:
     return {"tree": f"changed while measuring: now at {after.commit[:12]}, {', '.join(after.changed_files) or 'clean'}"}
 
 
-def _protocol(plan: _Plan, rounds: int, *, tree_changed: bool) -> Protocol:
+def _protocol(plan: _Plan, samples: Sequence[Sample], rounds: int, *, tree_changed: bool) -> Protocol:
+    tainted = {sample.round for sample in samples if sample.tainted}
     return Protocol(
         rounds=rounds,
         warmup_epochs=1,
         order_seed=plan.request.seed,
         order=plan.orders[:rounds],
-        descriptive=tree_changed or rounds < PAIRS_FOR_A_VERDICT,
+        descriptive=tree_changed or rounds - len(tainted) < PAIRS_FOR_A_VERDICT,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agent_tools.measure.arms_experiment import PARITY_MARGIN, ArmsOutput, ArmsRequest, Phase, run_arms
+from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.rungs import arms_design
 from agent_tools.measure.trainer import Progress
 from agent_tools.records.schema import RunRecord
@@ -26,6 +27,7 @@ def run_ladder(
     seed: int = 0,
     margin: float = PARITY_MARGIN,
     phase: Phase = "val",
+    foreign_limit: float = FOREIGN_LIMIT,
     overrides: Sequence[str] = (),
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
@@ -48,6 +50,7 @@ def run_ladder(
         seed: of the random order.
         margin: loss of hmean that still counts as equal.
         phase: which epochs are timed.
+        foreign_limit: share of the CPU that others may use beside a sample.
         overrides: given to every arm (`model=...`, `batch_size=...`).
         progress: called before the first and after each sample with the estimated time left.
         cancel: once set, the running sample is ended and TrainerCancelled is raised.
@@ -72,6 +75,7 @@ def run_ladder(
         overrides=tuple(overrides),
         margin=margin,
         phase=phase,
+        foreign_limit=foreign_limit,
     )
     title = f"{name} ladder" if design.design == "ladder" else name.replace("_", " ")
     said = list(command or ["agent-tools", "bench", "ladder", name, *request.flags(Path(root).resolve())])

@@ -54,7 +54,8 @@ def warm_seconds(sample: Sample) -> float:
 def summaries(samples: Sequence[Sample], arms: Sequence[Arm], margin: float, *, scored: bool = True) -> list[Summary]:
     """Derive the table of a benchmark: one row per arm that has samples, in the order of the arms.
 
-    Ratios pair the samples of the same round. Parity is judged on every hmean that both arms report.
+    Ratios pair the samples of the same round, tainted ones only where there are no others. Parity is judged on every
+    hmean that both arms report.
 
     Args:
         samples: all raw samples, any order.
@@ -198,7 +199,9 @@ def _ratio_by_round(base: Mapping[int, Sample], own: Mapping[int, Sample]) -> Ra
 
 
 def _shared_rounds(base: Mapping[int, Sample], own: Mapping[int, Sample]) -> list[int]:
-    return sorted(set(base) & set(own))
+    """Return the rounds that have both, without those in which other work ran beside one of them, if any are left."""
+    shared = sorted(set(base) & set(own))
+    return [number for number in shared if not base[number].tainted and not own[number].tainted] or shared
 
 
 def _hmeans(own: Mapping[int, Sample], metric: str) -> list[float]:

@@ -21,7 +21,8 @@ History:
 - 1 (2026-11): first form.
 - 2 (2026-11): comparison, bisection, history, simulation, imported and override sections, and the kinds they need.
 - 3 (2026-11): benchmarks of any design (design, phase, contrasts, stage shares), CPU seconds of samples, facts.
-- 4 (2026-11): the worst images of a run, and whether its images are rendered ones.
+- 4 (2026-11): the worst images of a run, and whether its images are rendered ones; what else ran beside the samples of
+  a benchmark, and those that were taken again.
 """
 
 RUN_FILE_VERSION = 3
@@ -202,7 +203,7 @@ class Protocol(Frozen):
     order: list[list[str]] = Field(description="per round, the arm names in the order they ran")
     fresh_process: bool = True
     fresh_cache: bool = True
-    descriptive: bool = Field(description="fewer than 6 rounds: no verdict can follow from it")
+    descriptive: bool = Field(description="fewer than 6 untainted rounds, or the tree changed: no verdict follows")
 
 
 class Sample(Frozen):
@@ -220,6 +221,9 @@ class Sample(Frozen):
     cpu: dict[str, float] = Field(default_factory=dict, description="CPU seconds per stage of the last warm epoch")
     metrics: dict[str, float] = Field(description="of the last epoch: icdar_hmean, cleval_hmean, ...")
     load: float = Field(description="1-minute load average just before the process started")
+    foreign_cpu: float = Field(default=0.0, description="average cores that other processes used meanwhile")
+    stolen: float = Field(default=0.0, description="share of the CPU time that the host took, 0..1")
+    tainted: str = Field(default="", description="why the sample supports no verdict; '' where it does")
 
 
 class Arm(Frozen):
@@ -293,6 +297,7 @@ class Benchmark(Frozen):
     arms: list[Arm]
     protocol: Protocol
     samples: list[Sample]
+    discarded: list[Sample] = Field(default_factory=list, description="tainted ones that were taken again")
     summaries: list[Summary]
     contrasts: list[Contrast] = Field(default_factory=list, description="ratios of two arms that the design asks for")
     stage_shares: list[StageShare] = Field(default_factory=list, description="of the first arm: limit and whatif")

@@ -21,7 +21,7 @@ def _from_2(record: Plain) -> Plain:
 
 
 def _from_3(record: Plain) -> Plain:
-    """Version 4 only added fields of the run with defaults."""
+    """Version 4 only added fields with defaults: whether other work ran beside older samples is not known."""
     return record
 
 

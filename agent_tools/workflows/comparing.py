@@ -31,9 +31,11 @@ from agent_tools.results import Positional
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, described, measured
 from agent_tools.workflows.jobs import JobStarted
 from agent_tools.workflows.measuring import (
+    FOREIGN,
     SYNTHETIC,
     Checkpoint,
     Data,
+    ForeignLimit,
     Images,
     LadderName,
     Size,
@@ -42,11 +44,9 @@ from agent_tools.workflows.measuring import (
 )
 from agent_tools.workflows.overrides import Overrides
 from agent_tools.workflows.targets import (
-    FOREIGN,
     Accuracy,
     AskedTarget,
     Command,
-    ForeignLimit,
     as_job,
     asks_target,
     check_sides,

@@ -26,10 +26,9 @@ from agent_tools.records.schema import GitState, RunRecord
 from agent_tools.records.store import RecordStore
 from agent_tools.results import ToolResult
 from agent_tools.workflows.documents import Docs, Session, check_session, measured
-from agent_tools.workflows.measuring import Checkpoint, Data, Images, Rounds, Size
+from agent_tools.workflows.measuring import FOREIGN, Checkpoint, Data, ForeignLimit, Images, Rounds, Size
 from agent_tools.workflows.overrides import Overrides
 from agent_tools.workflows.profiling import arms_request, record_fact
-from agent_tools.workflows.targets import FOREIGN, ForeignLimit
 from agent_tools.workspace.root import Root
 
 
@@ -40,7 +39,6 @@ class _Asked:
     root: Root
     request: ArmsRequest
     training: ArmsRequest
-    foreign_limit: float
     session: str
     progress: Progress
     cancel: threading.Event | None
@@ -117,7 +115,7 @@ def _component(name: str, sized: bool, on_images: bool = True) -> Step:
                 b="--arm=fast",
                 target=target,
                 rounds=request.rounds,
-                foreign_limit=asked.foreign_limit,
+                foreign_limit=request.foreign_limit,
                 seed=request.seed,
                 session=asked.session,
             ),
@@ -215,12 +213,11 @@ def bench_gates(
     """
     check_session(root, session)
     steps = chosen_steps([name for name in only.split(",") if name])
-    place = (images, size, rounds, 3, checkpoint, seed, overrides)
+    place = (images, size, rounds, 3, checkpoint, seed, foreign_limit, overrides)
     asked = _Asked(
         root,
         arms_request(root, data, "val", *place),
         arms_request(root, data, "train", *place, phase="train"),
-        foreign_limit,
         session,
         progress or silent,
         cancel,

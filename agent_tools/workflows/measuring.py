@@ -13,6 +13,7 @@ from pydantic import Field
 from agent_tools.measure import ladder as ladders
 from agent_tools.measure import profile
 from agent_tools.measure.data_subset import DataError
+from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.rungs import arms_design, benchmark_names
 from agent_tools.measure.trainer import Progress, run_environment
 from agent_tools.measure.whatif import check_stages
@@ -29,6 +30,8 @@ RENDER_SECONDS = 300
 Phase = Annotated[Literal["val", "train"], Field(description="epochs to profile")]
 Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts")]
 LadderName = Annotated[str, Field(description=" | ".join(benchmark_names()))]
+ForeignLimit = Annotated[float, Field(gt=0, le=1, description="share of CPU that others may use beside a sample")]
+FOREIGN = FOREIGN_LIMIT
 Rounds = Annotated[int, Field(ge=1, le=50, description="under 6 is descriptive")]
 Images = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=32, le=4096, description="side of the input, pixels")]
@@ -79,6 +82,7 @@ def bench_ladder(
     passes: Passes = 3,
     checkpoint: Checkpoint = "",
     seed: Annotated[int, Field(description="of the random order")] = 0,
+    foreign_limit: ForeignLimit = FOREIGN,
     session: Session = "",
     docs: Docs = True,
     overrides: Overrides = (),
@@ -97,6 +101,7 @@ def bench_ladder(
         passes=passes,
         checkpoint=root.resolve_data(checkpoint) if checkpoint else None,
         seed=seed,
+        foreign_limit=foreign_limit,
         overrides=check_overrides(root, overrides),
         progress=progress,
         cancel=cancel,

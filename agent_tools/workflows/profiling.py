@@ -27,8 +27,10 @@ from agent_tools.records.stages import MILLISECONDS, SHARE
 from agent_tools.records.store import RecordStore, new_id
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
 from agent_tools.workflows.measuring import (
+    FOREIGN,
     Checkpoint,
     Data,
+    ForeignLimit,
     Images,
     Passes,
     Phase,
@@ -59,6 +61,7 @@ def arms_request(
     passes: Passes = 3,
     checkpoint: Checkpoint = "",
     seed: Seed = 0,
+    foreign_limit: ForeignLimit = FOREIGN,
     overrides: Overrides = (),
     *,
     phase: Literal["val", "train"] = "val",
@@ -79,6 +82,7 @@ def arms_request(
         seed=seed,
         overrides=tuple(check_overrides(root, overrides)),
         phase=phase,
+        foreign_limit=foreign_limit,
     )
 
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent_tools.measure import targets
-from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.sides import parse_side
 from agent_tools.measure.targets import NO_DATA, TargetError, TargetRequest, split_words
 from agent_tools.workflows.jobs import JobStarted, start_command
@@ -33,8 +32,6 @@ Accuracy = Annotated[
     str, Field(description="metrics of the accuracy gate, higher is better, with commas; '' = the target's")
 ]
 Gate = Annotated[Literal["margin", "outputs"], Field(description="outputs: the change claims equal outputs")]
-ForeignLimit = Annotated[float, Field(gt=0, le=1, description="share of CPU that others may use beside a sample")]
-FOREIGN = FOREIGN_LIMIT
 
 
 def make_target(

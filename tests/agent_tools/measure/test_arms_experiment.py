@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from agent_tools.measure import arms_experiment, interference
 from agent_tools.measure.arms_experiment import ArmsOutput, ArmsRequest, run_arms, run_pilot
 from agent_tools.measure.ladder import run_ladder
 from agent_tools.measure.ladder_summaries import contrasts, stage_shares, summaries
@@ -121,3 +124,59 @@ def test_a_design_needs_its_arms_to_run_at_least_two_epochs(data: Path, tmp_path
         run_arms(
             tmp_path, ArmsDesign("x", "settings", (arm("a"),)), ArmsRequest(data=data, passes=1), ArmsOutput("x", [])
         )
+
+
+def test_a_sample_beside_other_work_is_taken_again_and_the_first_try_kept_aside(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arms_experiment, "RETRIES", 1)
+    monkeypatch.setattr(interference, "QUIET_WAIT_SECONDS", 0.0)
+    design = ArmsDesign("x", "settings", (arm("a"), arm("b")), (Pairing("p", "a", "b"),))
+    other_work = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        request = ArmsRequest(data=data, images=4, rounds=6, foreign_limit=1e-6)
+        benchmark = benchmark_of(run_arms(tmp_path, design, request, ArmsOutput("x", [])))
+    finally:
+        other_work.kill()
+        other_work.wait()
+    assert len(benchmark.samples) == 12
+    assert all("other processes used" in one.tainted for one in (*benchmark.samples, *benchmark.discarded))
+    assert [(one.arm, one.round) for one in benchmark.discarded] == [(one.arm, one.round) for one in benchmark.samples]
+    assert benchmark.protocol.descriptive
+    assert benchmark.contrasts[0].pairs == 6
+
+
+def test_a_few_rounds_support_no_verdict_so_nothing_is_taken_again(data: Path, tmp_path: Path) -> None:
+    design = ArmsDesign("x", "settings", (arm("a"),))
+    other_work = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        request = ArmsRequest(data=data, images=4, rounds=1, foreign_limit=1e-6)
+        benchmark = benchmark_of(run_arms(tmp_path, design, request, ArmsOutput("x", [])))
+    finally:
+        other_work.kill()
+        other_work.wait()
+    assert benchmark.samples[0].tainted
+    assert benchmark.samples[0].foreign_cpu > 0
+    assert benchmark.discarded == []
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, 1.5])
+def test_a_limit_of_foreign_work_that_is_no_share_is_refused(data: Path, tmp_path: Path, limit: float) -> None:
+    request = ArmsRequest(data=data, images=4, foreign_limit=limit)
+    with pytest.raises(LadderError, match="above 0 and up to 1"):
+        run_arms(tmp_path, ArmsDesign("x", "settings", (arm("a"),)), request, ArmsOutput("x", []))
+
+
+def test_a_tainted_round_is_left_out_of_the_ratio_while_others_are_left() -> None:
+    samples = [
+        sample(name, number, seconds * (9.0 if (name, number) == ("b", 3) else 1.0))
+        for number in range(7)
+        for name, seconds in (("a", 2.0), ("b", 1.0))
+    ]
+    disturbed = [
+        one.model_copy(update={"tainted": "x"}) if (one.arm, one.round) == ("b", 3) else one for one in samples
+    ]
+    (with_all,) = contrasts(samples, [Pairing("p", "a", "b")])
+    (without,) = contrasts(disturbed, [Pairing("p", "a", "b")])
+    assert (with_all.pairs, without.pairs) == (7, 6)
+    assert with_all.low < 1 < without.low == without.high == 2.0

@@ -206,6 +206,7 @@ def test_when_a_later_round_fails_the_complete_rounds_become_a_record_that_the_e
             "demo",
             data=data,
             rounds=6,
+            foreign_limit=1.0,
             checkpoint=checkpoint,
             overrides=["standin.fail_with=broken"],
             progress=break_in_the_second_round,

@@ -174,7 +174,7 @@ def test_tuning_measures_confirms_and_writes_the_preset_of_this_machine(tmp_path
     data = build_repository(tmp_path)
     checkpoint = tmp_path / "a.ckpt"
     checkpoint.write_bytes(b"weights")
-    request = ArmsRequest(data=data, images=4, rounds=6, passes=2, checkpoint=checkpoint)
+    request = ArmsRequest(data=data, images=4, rounds=6, passes=2, checkpoint=checkpoint, foreign_limit=1.0)
     found = tune(tmp_path, request, ["batch"], session="night")
     assert found.trial.machine is not None
     assert found.preset == tmp_path / "configs" / "preset" / f"tuned_{found.trial.machine.key}.yaml"

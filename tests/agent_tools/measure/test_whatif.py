@@ -46,7 +46,7 @@ def test_the_gain_of_a_stage_is_what_the_epoch_loses_without_it(data: Path, tmp_
 def test_the_fraction_of_the_limit_is_the_time_at_no_cost_over_the_time_of_the_epoch(
     data: Path, tmp_path: Path
 ) -> None:
-    record = measure_limit(tmp_path, ArmsRequest(data=data, images=4, rounds=6))
+    record = measure_limit(tmp_path, ArmsRequest(data=data, images=4, rounds=6, foreign_limit=1.0))
     assert record.benchmark is not None
     (fraction,) = record.benchmark.contrasts
     assert (record.kind, fraction.name, fraction.ratio) == ("profile", FRACTION, pytest.approx(0.75))
