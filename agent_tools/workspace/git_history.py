@@ -95,8 +95,11 @@ async def commits_touching(root: Root, base: str, paths: Sequence[str]) -> list[
     """Return the commits since `base` that touch one of some paths, newest first; None where the base is unknown.
 
     Raises:
+        RootError: a path outside of the root.
         GitError: git refuses the repository or fails.
     """
+    for path in paths:
+        root.resolve(path, must_exist=False)
     if not (root.path / ".git").exists():
         return None
     repository = await Repository.open(root)
