@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import anyio.to_thread
 
@@ -84,9 +86,16 @@ def _state_page(problems: Sequence[Problem], text: str) -> Item:
 
 def _findings(root: Root, problems: Sequence[Problem], text: str) -> Item:
     missing = [problem for problem in problems if problem.kind == "missing" and RECORD_PATH.fullmatch(problem.path)]
-    newest = sorted((root.path / "logs").glob("*/*-findings.md"), key=lambda path: path.parent.name, reverse=True)
+    newest = sorted((root.path / "logs").glob("*/*-findings.md"), key=_record_named, reverse=True)
     named = ", ".join(root.relative(path) for path in newest[:FINDINGS_NAMED]) or "there are none"
     return Item(text, missing[0].message if missing else "", "`agent-tools docs render`", named)
+
+
+def _record_named(findings: Path) -> str:
+    """The id of the record that findings are made from, by which they sort by time; '' where they name none."""
+    with findings.open(encoding="utf-8", errors="replace") as stream:
+        match = re.search(r"record=records/([^ ;]+)\.json", stream.readline(1000))
+    return match[1] if match else ""
 
 
 def _open_work(tree: TreeSince) -> list[str]:

@@ -30,7 +30,7 @@ from agent_tools.workflows import session_evidence, sessions
 from agent_tools.workflows.commit_messages import message_problem
 from agent_tools.workflows.session_evidence import SAFE_COMMANDS, program_of
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.tests import SuiteError, run_tests
+from agent_tools.workspace.tests import LAST_RUN, SuiteError, run_tests
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.handbook import factory
 
@@ -44,6 +44,7 @@ GOOD = "fix: the value\n\n- it was wrong\n\nRecords: none\nFindings: none"
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     factory.project(folder)
+    factory.plan(folder, "settled", "reverted", more="files: [old.py]\n")
     render.render_all(folder)
     (folder / "scripts").mkdir()
     (folder / "scripts/collect_context.sh").write_text(SCRIPT)
@@ -244,6 +245,8 @@ def test_a_refused_command_says_what_is_allowed(root):
         SessionError, match=r"'rm -rf \.' may not run from a note.*allowed are pytest and agent-tools config"
     ):
         program_of(root, ["rm", "-rf", "."])
+    with pytest.raises(SessionError, match=r"pytest --basetemp=/home may not run from a note"):
+        program_of(root, ["pytest", "--basetemp=/home", "test_value.py"])
     with pytest.raises(SessionError, match="pytest without tests would run the whole suite"):
         program_of(root, ["pytest"])
     assert program_of(root, ["pytest", "-k", "a b", "test_value.py"])[-3:] == ["-k=a b", "--", "test_value.py"]
@@ -403,6 +406,14 @@ def test_a_handover_gathers_what_git_records_jobs_tests_and_plans_say(root):
     assert handed.cleanup == ("agent-tools docs render",)
 
 
+def test_tests_that_ran_before_the_last_commit_are_called_outdated(root):
+    anyio.run(partial(run_tests, root, paths=("test_value.py",)))
+    assert not getattr(hand_over(root).tests, "outdated", True)
+    path = root.path / LAST_RUN
+    path.write_text(re.sub(r'"ended": "\d{4}', '"ended": "1999', path.read_text()))
+    assert getattr(hand_over(root).tests, "outdated", False)
+
+
 def test_files_are_to_be_reverted_where_a_comparison_or_a_plan_of_this_session_says_so(root):
     start(root, "first")
     for name in ("ocr/datasets/warp.py", "configs/transforms/base.yaml", "planned.py", "old.py"):
@@ -413,8 +424,6 @@ def test_files_are_to_be_reverted_where_a_comparison_or_a_plan_of_this_session_s
         root.path / "logs/2026-11-23_x/records",
         factory.comparison("20991121T210000Z-comparison-c0ffee", "slower", "revert"),
     )
-    plans = root.path / "docs/ai_handbook/07_planning/plans"
-    assert (plans / "prenormalise.md").is_file()
     commit(root.path, "feat: three tries")
     (root.path / "ocr/datasets/warp.py").write_text("x = 2\n")
     handed = hand_over(root)
