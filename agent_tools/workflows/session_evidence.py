@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,10 +34,8 @@ from agent_tools.records.store import RecordStore
 from agent_tools.workspace.git import git_status
 from agent_tools.workspace.git_history import commits_touching
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.tests import DROPPED_VARIABLES, checked_test
+from agent_tools.workspace.tests import DROPPED_VARIABLES, Report, checked_test
 from agent_tools.workspace.untrusted import shown
-
-Report = Callable[[float, float | None, str], Awaitable[None]]
 
 SAFE_COMMANDS = frozenset(
     {

@@ -37,10 +37,11 @@ from agent_tools.results import Positional, RepositoryText, ToolResult
 from agent_tools.workflows.commit_messages import commit_message
 from agent_tools.workflows.session_checklists import items_after, items_before
 from agent_tools.workflows.session_context import collect_context
-from agent_tools.workflows.session_evidence import Report, Verified, check_stored, program_of, verify_handover
+from agent_tools.workflows.session_evidence import Verified, check_stored, program_of, verify_handover
 from agent_tools.workflows.session_gathering import gather
 from agent_tools.workspace.git_history import tree_since
 from agent_tools.workspace.root import Root
+from agent_tools.workspace.tests import Report
 from agent_tools.workspace.untrusted import shown
 
 UNNAMED = "unnamed"

@@ -39,8 +39,7 @@ class TreeSince:
         commit: id of the current one, '' before the first or without a repository.
         committed: when it was committed; the beginning of time where there is none.
         branch: its name, '' without a repository.
-        base: id of the commit that is compared with; '' where there was none to compare with.
-        lost_base: the commit that was asked for, where this repository does not have it.
+        base: id of the commit that is compared with; '' where none was asked for, or this repository does not have it.
         commits: newest first, since the base; without one the newest of all.
         changed: pairs of a state (created, modified, deleted) and a path, uncommitted work included.
         uncommitted: a state letter and a path each, as `git status --short` has them.
@@ -51,7 +50,6 @@ class TreeSince:
     committed: datetime = NEVER
     branch: str = ""
     base: str = ""
-    lost_base: str = ""
     commits: tuple[PastCommit, ...] = ()
     changed: tuple[tuple[str, str], ...] = ()
     uncommitted: tuple[str, ...] = ()
@@ -83,7 +81,6 @@ async def tree_since(root: Root, base: str) -> TreeSince:
         committed=await _committed(repository) if status.commit else NEVER,
         branch=status.branch,
         base=known,
-        lost_base=base if base and not known else "",
         commits=tuple(await _log(repository, known, ()) if status.commit else ()),
         changed=tuple(sorted([*changed, *new], key=lambda entry: entry[1]))[:ENTRIES_READ],
         uncommitted=tuple(dict.fromkeys([*states, *(f"? {path}" for path in status.untracked)])),

@@ -54,9 +54,8 @@ def test_without_a_base_the_newest_commits_and_only_uncommitted_files_are_listed
 
 
 @pytest.mark.parametrize("base", ["0" * 40, "--output=x", "HEAD:a.txt", "a..b", "no such thing"])
-def test_a_base_that_is_no_commit_here_is_lost_and_no_error(repository, base):
-    tree = since(repository, base)
-    assert (tree.base, tree.lost_base) == ("", base)
+def test_a_base_that_is_no_commit_here_is_like_none(repository, base):
+    assert since(repository, base) == since(repository)
     assert touching(repository, base, "a.txt") is None
     assert not (repository / "x").exists()
 
