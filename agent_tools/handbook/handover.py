@@ -5,11 +5,10 @@ Nothing here is asked again later. What git, jobs and tests said at the moment o
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from agent_tools.handbook.session_files import HANDOVER_FILE, SessionFile, read_session_file
 from agent_tools.handbook.session_notes import NoteKind, SessionNote
@@ -56,7 +55,7 @@ class HandedTests(Frozen):
 
     said: str
     scope: str
-    ended: datetime
+    ended: AwareDatetime
     passed: bool
     outdated: bool
 
@@ -84,8 +83,8 @@ class Handover(SessionFile):
     """Everything that the document needs."""
 
     session: str = Field(description="name of the session's folder")
-    made: datetime
-    started: datetime
+    made: AwareDatetime
+    started: AwareDatetime
     goal: str
     commit: str
     branch: str

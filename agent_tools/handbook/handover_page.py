@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ SECTION_TOKENS = {
     "prompt": 600,
 }
 """Tokens of each generated section, its heading left out; what is cut names the command that shows the rest."""
+LINKABLE = re.compile(r"[A-Za-z0-9_./!*%~-]+")
+"""A figure that can stand in a link; names in it are percent-encoded."""
 NEXT_STEPS = 3
 MENTIONED = 12
 """Documents that the continuation prompt names at most."""
@@ -167,6 +170,8 @@ def _file_words(evidence: FileEvidence) -> str:
 
 
 def _holds_number(source: SafeSource, figure: str) -> bool:
+    if not LINKABLE.fullmatch(figure):
+        return False
     try:
         source.value(figure)
     except FigureError:

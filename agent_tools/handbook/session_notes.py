@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from agent_tools.handbook.drafts import inside
 from agent_tools.handbook.figures import Shown, read_line
@@ -86,7 +86,7 @@ class SessionNote(SessionFile):
 
     id: str
     kind: NoteKind
-    written: datetime
+    written: AwareDatetime
     text: str
     why: str = ""
     files: tuple[str, ...] = ()

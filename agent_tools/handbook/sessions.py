@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 from pathlib import Path
+
+from pydantic import AwareDatetime
 
 from agent_tools.handbook.drafts import inside
 from agent_tools.handbook.handover import Handover, read_handover
@@ -24,7 +26,7 @@ class Session(SessionFile):
     """How a session began; `commit` and `branch` are '' without a repository."""
 
     name: str
-    started: datetime
+    started: AwareDatetime
     goal: str = ""
     commit: str = ""
     branch: str = ""

@@ -240,7 +240,7 @@ def _check_file(root: Root, evidence: FileEvidence) -> None:
 
 async def _touched(root: Root, handover: Handover, note: SessionNote) -> str:
     """Which commits, and which uncommitted changes, touched the files of a note since its handover."""
-    files = [*named_files(root, note), *_record_files(handover, note)]
+    files = [name for name in [*_named_files(note), *_record_files(handover, note)] if _is_inside(root, name)]
     commits = await commits_touching(root, handover.commit, files)
     if commits is None:
         return f"This repository does not have the handover's commit '{handover.commit[:10]}'."
@@ -254,15 +254,15 @@ async def _touched(root: Root, handover: Handover, note: SessionNote) -> str:
     return f"{what} since: {named}{more}{also}."
 
 
-def named_files(root: Root, note: SessionNote) -> list[str]:
-    """The files that a note or its evidence names, those inside the root."""
+def _named_files(note: SessionNote) -> list[str]:
+    """The files that a note or its evidence names."""
     evidence = note.evidence
     names = list(note.files)
     if isinstance(evidence, FileEvidence):
         names.append(evidence.file)
     elif isinstance(evidence, CommandEvidence) and evidence.words[:1] == ("pytest",):
         names += [word.partition("::")[0] for word in evidence.words[1:] if "/" in word or ".py" in word]
-    return [name for name in dict.fromkeys(names) if _is_inside(root, name)]
+    return list(dict.fromkeys(names))
 
 
 def _record_files(handover: Handover, note: SessionNote) -> list[str]:

@@ -159,7 +159,7 @@ def _files(tree: TreeSince, new: Sequence[RunRecord], plans: Sequence[Plan]) -> 
     return [
         HandedFile(
             path=path,
-            change=change,  # type: ignore[arg-type]  # one of the three words of `tree_since`
+            change=change,
             verdict="revert" if path in verdicts and verdicts[path][0] == "revert" else "keep",
             because=verdicts[path][1] if path in verdicts else "nothing speaks against it",
         )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
@@ -81,7 +81,7 @@ class LastRun(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
-    ended: datetime
+    ended: AwareDatetime
     paths: tuple[str, ...] = Field(description="empty: the whole suite")
     keyword: str
     last_failed: bool

@@ -391,11 +391,22 @@ def test_no_other_text_of_a_handover_breaks_out_of_its_place(root, text):
     assert check_documents(root) == []
 
 
-def test_a_claim_whose_record_does_not_hold_the_figure_is_shown_without_a_number(root):
-    evidence = RecordEvidence(record=handovers.LADDER, figure="benchmark/nowhere", value="4.94x")
+def test_a_moment_without_a_time_zone_is_refused(root):
+    folder = handovers.store(root, handovers.handover(root))
+    whole = (folder / "handover.json").read_text()
+    (folder / "handover.json").write_text(re.sub(r'("made": "[^"]*)Z"', r'\1"', whole))
+    with pytest.raises(SessionError, match="made: Input should have timezone info"):
+        newest_handover(root)
+
+
+@pytest.mark.parametrize(
+    "figure", ["benchmark/nowhere", "benchmark/summaries/5/ratio to first", "ratio!@0!id", "id", ")"]
+)
+def test_a_claim_whose_record_does_not_hold_the_figure_is_shown_without_a_number(root, figure):
+    evidence = RecordEvidence(record=handovers.LADDER, figure=figure, value="4.94x")
     folder = handovers.store(root, handovers.handover(root, notes=(handovers.note("claim", "c", evidence=evidence),)))
     render.render_handover(root, folder)
-    assert f"shown by `{handovers.LADDER} benchmark/nowhere 4.94x`" in page(folder)
+    assert f"shown by `{handovers.LADDER} {figure} 4.94x`" in page(folder)
     assert check_documents(root) == []
 
 

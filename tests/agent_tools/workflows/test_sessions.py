@@ -180,6 +180,25 @@ def test_a_command_that_takes_too_long_is_not_run_and_does_not_count_as_failed(r
     assert started.failed == 0
 
 
+def test_a_handover_that_was_forged_breaks_nothing(root):
+    start(root, "first")
+    note(root, "claim", "five times faster", record=LADDER, figure=FIGURE, value="4.94x")
+    note(root, "claim", "the value is three", file="value.py", contains="VALUE = 3", files=("value.py",))
+    handed = hand_over(root)
+    folder = root.path / "logs" / handed.session
+    whole = json.loads((folder / "handover.json").read_text())
+    whole |= {"session": "../../elsewhere", "commit": "--output=x"}
+    whole["notes"][1]["files"] = ["../../secret", "-x", "\u0000"]
+    whole["notes"][1]["evidence"]["file"] = "/etc/passwd"
+    whole["notes"][0]["evidence"]["value"] = "9.99x"
+    (folder / "handover.json").write_text(json.dumps(whole))
+    started = start(root, "second")
+    assert [line.split(":")[0] for line in started.claims] == ["FAIL"] * 2
+    assert "is 4.94" in started.claims[0]
+    assert "'/etc/passwd' leads outside" in started.claims[1]
+    assert not (root.path / "x").exists()
+
+
 def test_a_commit_that_this_repository_does_not_have_is_no_reason_to_break_off(root):
     start(root, "first")
     note(root, "claim", "the value is three", file="value.py", contains="VALUE = 3")
