@@ -28,6 +28,7 @@ from agent_tools.workflows import (
     gates,
     jobs,
     measuring,
+    plans,
     profiling,
     records,
     records_entry,
@@ -36,7 +37,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git, sql, tests
+from agent_tools.workspace import git, hooks, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with")
@@ -261,6 +262,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_import", records_entry.record_import, "Import another tool's report", read_only=False, surface="cli"),
     Tool("record_report", records_entry.record_report, "Enter a reported figure", read_only=False, surface="cli"),
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
+    Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
+    Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),

@@ -91,6 +91,7 @@ def evaluate(overrides: Sequence[str]) -> Path:
         run.prepare_data()
         for _ in range(config.passes):
             run.validate()
+        run.keep_worst_images()
     return run.folder / "run.json"
 
 

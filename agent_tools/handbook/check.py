@@ -5,6 +5,7 @@ Reads only; draws nothing. Freshness is the bytes that the same inputs give, nev
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from agent_tools.handbook.blocks import (
 )
 from agent_tools.handbook.drafts import inside, load_record
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
-from agent_tools.handbook.findings import FINDINGS_PAGES
+from agent_tools.handbook.findings import FINDINGS_PAGES, worst_rows
 from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
 from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.inputs import document_inputs
@@ -34,6 +35,7 @@ from agent_tools.handbook.plots.stamps import is_current
 from agent_tools.handbook.session_files import HANDOVER_FILE, HANDOVER_PAGE
 from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.schema import RunRecord
 
 DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
 OWNED_NAMES = ("*-findings.md", f"logs/*/{HANDOVER_PAGE}", *(page.path for page in PAGES))
@@ -192,6 +194,20 @@ def _check_record(path: Path, root: Path) -> list[Problem]:
         if not is_current(read_text(plot), inputs, plot_version(entry.record)):
             name = relative(plot, root)
             problems.append(Problem(path=name, kind="stale", message=f"{name} is stale or edited by hand; {RENDER}."))
+    return [*problems, *_check_pictures(entry.record, folder, root)]
+
+
+def _check_pictures(record: RunRecord, folder: Path, root: Path) -> list[Problem]:
+    """The pictures that a record keeps of its worst images: there, and to the byte what it recorded."""
+    problems = []
+    for name in (picture for _, _, picture in worst_rows(record) if picture):
+        picture, where = folder / name, relative(folder / name, root)
+        if not picture.is_file():
+            message = f"{where} is missing; restore it with `git checkout`."
+            problems.append(Problem(path=where, kind="missing", message=message))
+        elif hashlib.sha256(picture.read_bytes()).hexdigest() != record.artifacts[name]:
+            message = f"{where} is not the picture that {record.id} recorded; restore it with `git checkout`."
+            problems.append(Problem(path=where, kind="edited", message=message))
     return problems
 
 

@@ -30,10 +30,10 @@ from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import parse_record, write_atomically
 
 TEMPLATE_VERSIONS = {
-    "findings": "v3",
+    "findings": "v4",
     "current_state": "v2",
     "judge": "v1",
-    "performance": "v1",
+    "performance": "v2",
     "handover": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
@@ -48,7 +48,9 @@ History:
 - v1 (2026-11): first form.
 - findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
 - findings v3 (2026-11): designs that are no ladder, the CPU share of stages, the verdict of their clock, transforms.
+- findings v4 (2026-11): the worst images of a run.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
+- performance v2 (2026-11): what tuning and the cache settings give, each from its own record.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
 

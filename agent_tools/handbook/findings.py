@@ -11,6 +11,7 @@ from typing import Any
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.handbook.figures import encode
 from agent_tools.handbook.paired import Recommendation, comparison_values, history_values, recommend_paired
+from agent_tools.records.pictures import picture_name
 from agent_tools.records.schema import Benchmark, Contrast, EpochFigures, RunFile, RunRecord, Summary
 from agent_tools.records.stages import MILLISECONDS, SHARE, UNTIMED, ordered_stages, profiled_index
 
@@ -455,6 +456,7 @@ def _run_values(record: RunRecord) -> dict[str, Any]:
         "warm_pair": warm_pair(run) if run else None,
         "stage_table": stage_table(record),
         "printed": printed_rows(record),
+        "worst": worst_rows(record),
         "verdict": _clock_verdict(record),
         "encode": encode,
         "parity_floor": PARITY_FLOOR,
@@ -468,6 +470,16 @@ def _clock_verdict(record: RunRecord) -> str:
     index = profiled_index(record) if record.kind == "profile" else len(record.run.epochs) - 1
     limit = record.run.epochs[index].limit if index is not None else None
     return limit.verdict if limit is not None else ""
+
+
+def worst_rows(record: RunRecord) -> list[tuple[str, str, str]]:
+    """Path of the figures, name, and picture ('' for none that is kept) of the worst images of a record's run."""
+    worst = record.run.worst if record.run else []
+    pictures = [picture_name(record.id, image.picture) for image in worst]
+    return [
+        (f"run/worst/{index}/", image.name, picture if picture in record.artifacts else "")
+        for index, (image, picture) in enumerate(zip(worst, pictures, strict=True))
+    ]
 
 
 def printed_rows(record: RunRecord) -> list[tuple[str, str, str]]:

@@ -134,7 +134,8 @@ def draft_page(
 def _state(request: Request) -> Contents:
     entries = record_entries(request.sources["records"], request.path, request.root)
     ledger = read_ledger(plan_files(request.sources["plans"]), request.path.parent)
-    return Contents(state_values(entries, ledger), tuple(one.source for one in (*entries, *ledger)))
+    sources = (*(entry.source for entry in entries), *(entry.source for entry in ledger))
+    return Contents(state_values(entries, ledger), sources)
 
 
 def _judge(request: Request) -> Contents:

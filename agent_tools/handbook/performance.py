@@ -63,7 +63,8 @@ def performance_values(entries: Sequence[RecordEntry], plots: Mapping[str, str])
         "claims": [sourced(row) for row in claim_verdicts(records)],
         "main": section(lambda benchmark: benchmark.name == "main" and benchmark.design == "ladder"),
         "leave_one_out": section(lambda benchmark: benchmark.design == "leave-one-out"),
-        "settings": section(lambda benchmark: benchmark.name == "settings"),
+        "caches": section(lambda benchmark: benchmark.name == "caches"),
+        "settings": section(lambda benchmark: benchmark.name == "tune"),
         "whatif": section(_is_whatif_of_the_trainer),
         "limits": [found for phase in ("val", "train") if (found := section(_is_limit_of(phase))) is not None],
     }

@@ -2,10 +2,12 @@
 
 `docs/ai_handbook/07_planning/plans/NAME.md` starts with a YAML header between two `---` lines and goes on with free
 notes. Targets and known issues are plans too. The state page reads the headers; nothing here reads the notes.
+A plan is made by `agent-tools plan new` and changed in an editor.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent_tools.handbook.blocks import DocumentError, read_text
+from agent_tools.records.store import write_atomically
 
 PLANS_FOLDER = "docs/ai_handbook/07_planning/plans"
 
@@ -104,3 +107,36 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(
             f"{path.name}: field '{field}': {first['msg']}. The fields are {', '.join(Plan.model_fields)}."
         ) from error
+
+
+def new_plan(root: Path, plan: Plan, notes: str) -> Path:
+    """Write a plan into a file of its own in the ledger and return the file.
+
+    Args:
+        root: the repository.
+        plan: its header; the file is named after its name.
+        notes: free Markdown below the header.
+
+    Raises:
+        PlanError: the ledger has a plan of that name, or the name has no letter to name a file after.
+    """
+    stem = re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-")[:60].strip("-")
+    if not stem:
+        raise PlanError(
+            f"the plan's name {plan.name!r} has no letter or digit; give it a name such as 'faster decode'."
+        )
+    path = root / PLANS_FOLDER / f"{stem}.md"
+    if path.exists():
+        raise PlanError(
+            f"{PLANS_FOLDER}/{path.name} is there already (status {read_plan(path).status}); edit it, or choose "
+            "another name."
+        )
+    write_atomically(path, plan_text(plan, notes))
+    return path
+
+
+def plan_text(plan: Plan, notes: str) -> str:
+    """A plan as its file holds it: what is set of the header, and the notes."""
+    header = plan.model_dump(mode="json", exclude_defaults=True)
+    text = yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=None)
+    return f"---\n{text}---\n{notes.strip()}\n"

@@ -12,6 +12,7 @@ from agent_tools.jobs.machine_lock import measuring
 from agent_tools.measure.trainer import Progress, find_run, run_trainer
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.importers import load_run_file, public_git, record_from_run
+from agent_tools.records.pictures import keep_pictures
 from agent_tools.records.schema import EpochFigures, RunFile, RunRecord
 from agent_tools.records.stages import UNTIMED, profiled_index, stage_seconds
 from agent_tools.records.store import RecordStore, new_id
@@ -61,7 +62,8 @@ def profile_run(
         phase: which kind of epoch is profiled; the last one of that kind.
         progress: called after each epoch of the evaluation.
         cancel: once set, the evaluation is ended and TrainerCancelled is raised.
-        session: the session that the record is stored under.
+        session: the session that the record is stored under; pictures of its worst images (`worst_images=8`) go there
+            too where all images are rendered receipts.
 
     Raises:
         ProfileError: overrides for an existing run, or a run without a timed epoch of that kind.
@@ -74,8 +76,13 @@ def profile_run(
     epoch = profiled_epoch(run, phase)
     title = f"Stages of {run.kind} {run.id}, {phase} epoch {epoch.epoch}"
     record = record_from_run(run, root, title=title, git=before, just_ran=run_id is None)
-    record = record.model_copy(update={"id": new_id("profile"), "kind": "profile", "stages": stage_seconds(epoch)})
-    RecordStore(root).write(record, session)
+    store, record_id = RecordStore(root), new_id("profile")
+    changes = {"id": record_id, "kind": "profile", "stages": stage_seconds(epoch)}
+    if session:
+        place = store.session_folder(session, record.started)
+        changes["artifacts"] = keep_pictures(run, find_run(root, run.id).parent, place, record_id)
+    record = record.model_copy(update=changes)
+    store.write(record, session)
     return record
 
 

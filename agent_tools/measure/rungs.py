@@ -191,21 +191,8 @@ def _leave_one_out() -> ArmsDesign:
     return ArmsDesign("leave_one_out", "leave-one-out", (_arm("all", "all", _merged(rungs)), *without), pairings)
 
 
-def _settings() -> ArmsDesign:
-    loader = "dataloaders.num_workers={workers}", "dataloaders.prefetch_factor={prefetch}"
-    workers = [
-        _arm(
-            f"workers_{count}_prefetch_{ahead}",
-            f"{count} workers, {ahead} batches ahead",
-            [part.format(workers=count, prefetch=ahead) for part in loader],
-        )
-        for count in (1, 2)
-        for ahead in (2, 4)
-    ]
-    changed = [
-        *(_arm(f"batch_{size}", f"batches of {size}", [f"batch_size={size}"]) for size in (1, 4, 32)),
-        *workers,
-        _arm("compile", "compiled", ["model.compile_mode=default"]),
+def _caches() -> ArmsDesign:
+    changed = (
         _arm("prenormalised", "pre-normalised float32 tensors", [f"{VAL}.prenormalize_images=true"]),
         _arm(
             "no_image_cache",
@@ -213,8 +200,8 @@ def _settings() -> ArmsDesign:
             [f"{VAL}.cache_config.cache_images=false", f"{VAL}.preload_images=false"],
         ),
         _arm("resident", "all tensors resident", ["dataloaders.resident=true"]),
-    ]
-    return changed_one_at_a_time("settings", "settings", _arm("defaults", "the defaults", []), changed)
+    )
+    return changed_one_at_a_time("caches", "settings", _arm("defaults", "the defaults", []), changed)
 
 
 def _map_keys(cached: bool, preloaded: bool) -> list[str]:
@@ -271,7 +258,7 @@ def _pipeline_history() -> ArmsDesign:
 
 DESIGNS: dict[str, Callable[[], ArmsDesign]] = {
     "leave_one_out": _leave_one_out,
-    "settings": _settings,
+    "caches": _caches,
     "maps": _maps,
     "gates": _gates,
     "pipeline_history": _pipeline_history,

@@ -71,11 +71,7 @@ CLAIMS: tuple[Claim, ...] = (
         "loader tuning",
         1.2,
         1.5,
-        _measured(
-            ("pipeline_history", "workers_2"),
-            ("settings", "workers_2_prefetch_4"),
-            ("settings", "workers_1_prefetch_2"),
-        ),
+        _measured(("pipeline_history", "workers_2"), ("tune", "workers_1"), ("tune", "workers_2")),
     ),
     Claim("amp", "mixed precision", 1.5, 2, _measured(("pipeline_history", "amp"), ("leave_one_out", "bf16"))),
     Claim(
@@ -83,10 +79,10 @@ CLAIMS: tuple[Claim, ...] = (
         "larger batches",
         1.2,
         1.5,
-        _measured(("pipeline_history", "batch_32"), ("settings", "batch_32")),
+        _measured(("pipeline_history", "batch_32"), ("tune", "batch_32")),
     ),
-    Claim("compile", "torch.compile", 1.3, 2, _measured(("pipeline_history", "compile"), ("settings", "compile"))),
-    Claim("prenormalising", "pre-normalised images", 1, 1, _measured(("settings", "prenormalised"))),
+    Claim("compile", "torch.compile", 1.3, 2, _measured(("pipeline_history", "compile"), ("tune", "compile"))),
+    Claim("prenormalising", "pre-normalised images", 1, 1, _measured(("caches", "prenormalised"))),
     Claim(
         "canonical_images",
         "canonical images",

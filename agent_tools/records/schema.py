@@ -14,21 +14,23 @@ from pydantic import Field
 from agent_tools.records.compared import Bisection, Comparison, History, Recommendation, Simulation
 from agent_tools.records.frozen import Frozen
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of `RunRecord`. Older files are read through `agent_tools.records.upgrades`; a newer one is refused.
 
 History:
 - 1 (2026-11): first form.
 - 2 (2026-11): comparison, bisection, history, simulation, imported and override sections, and the kinds they need.
 - 3 (2026-11): benchmarks of any design (design, phase, contrasts, stage shares), CPU seconds of samples, facts.
+- 4 (2026-11): the worst images of a run, and whether its images are rendered ones.
 """
 
-RUN_FILE_VERSION = 2
+RUN_FILE_VERSION = 3
 """Version of the trainer's run file. The workbench also reads the older ones: what they lack has a default.
 
 History:
 - 1 (2026-11): first form; its validation stage `metric` is `score` from version 2 on.
 - 2 (2026-11): CPU seconds and limit per epoch; replayed stages, timeline and image shapes of the run.
+- 3 (2026-11): the worst images of an evaluation.
 """
 
 READABLE_RUN_FILES = tuple(range(1, RUN_FILE_VERSION + 1))
@@ -112,6 +114,15 @@ class TimelineSpan(Frozen):
     seconds: float
 
 
+class WorstImage(Frozen):
+    """An image with one of the lowest CLEval hmeans of a run."""
+
+    name: str
+    icdar_hmean: float
+    cleval_hmean: float
+    picture: str = Field(description="JPEG with truth in blue and detections in orange, relative to the run's folder")
+
+
 class FeatureRow(Frozen):
     """One row of the feature check: what was asked for, how it was verified, what was seen."""
 
@@ -154,6 +165,8 @@ class RunFile(Frozen):
     shapes: dict[str, dict[str, int]] = Field(
         default_factory=dict, description="split -> HxW of the network's input -> number of images"
     )
+    worst: list[WorstImage] = Field(default_factory=list, description="the worst first, where asked for")
+    rendered: bool = Field(default=False, description="all images are the project's own receipts")
 
 
 class GitState(Frozen):

@@ -81,9 +81,9 @@ def new_id(kind: str, now: datetime | None = None) -> str:
     return f"{moment:%Y%m%dT%H%M%SZ}-{kind}-{secrets.token_hex(3)}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Put `text` at `path` whole or not at all: temporary file beside it, fsync, rename, fsync of the folder."""
-    with _temporary(path, text) as temporary:
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Put text (as UTF-8) or bytes at `path` whole or not at all: temporary file, rename, fsync of both."""
+    with _temporary(path, content) as temporary:
         os.replace(temporary, path)
     _sync_folder(path.parent)
 
@@ -106,12 +106,12 @@ def write_once(path: Path, text: str) -> None:
 
 
 @contextmanager
-def _temporary(path: Path, text: str) -> Iterator[Path]:
+def _temporary(path: Path, content: str | bytes) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(3)}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         yield temporary

@@ -153,7 +153,7 @@ STEPS: tuple[Step, ...] = (
     _named("gates"),
     _named("main"),
     _named("leave_one_out"),
-    _named("settings"),
+    _named("caches"),
     _named("maps"),
     _named("pipeline_history"),
     _limit("limit", "val"),

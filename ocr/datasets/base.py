@@ -222,6 +222,14 @@ class OCRDataset(Dataset[Sample]):
         if stage in self.replay:
             self._replayed[stage, index] = output
 
+    def original_image(self, index: int) -> np.ndarray:
+        """Return the displayed picture of an image, decoded anew: uint8 (H, W, 3) RGB in original pixels.
+
+        Raises:
+            ImageDecodeError: the file changed since the start and cannot be decoded any more.
+        """
+        return self.loader(self._split.paths[index])
+
     def _decoded(self, sample: Sample) -> np.ndarray:
         height, width = self.loaded_sizes[sample.index]
         cached = self._images.get(sample.index) if self._images is not None else None

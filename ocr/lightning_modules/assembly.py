@@ -40,6 +40,7 @@ from ocr.lightning_modules.run_file import (
     start_run_file,
     utc_now,
 )
+from ocr.lightning_modules.worst_images import check_count, keep_worst
 from ocr.models.architecture import DBNet
 from ocr.utils.allocator import keep_pages
 from ocr.utils.content_hash import sha256_of_file
@@ -75,6 +76,15 @@ class Run:
         self.recorder.start_phase()
         self.trainer.validate(self.module, datamodule=self.data, verbose=False)
 
+    def keep_worst_images(self) -> None:
+        """Keep pictures of the images that the last validation found hardest, as many as `worst_images` says."""
+        count = check_count(self.config.worst_images)
+        if count and self.file.replayed:
+            raise ConfigError(f"worst_images={count} needs real outputs; leave replay empty")
+        if count:
+            precision = self.trainer.precision_plugin.val_step_context()
+            self.file.worst = keep_worst(self.module, self.data.val, count, self.folder, precision)
+
     def validate_best(self) -> None:
         """Go back to the best weights by hmean, unless they are the last ones, and score them.
 
@@ -98,9 +108,13 @@ class Run:
 def prepare_data_folder(config: DictConfig) -> None:
     """End `dataset_base_path` with a slash, and render the synthetic receipts while it is their folder."""
     config.dataset_base_path = str(config.dataset_base_path).rstrip("/") + "/"
-    if "synthetic" in config and config.synthetic.root == config.dataset_base_path:
+    if _is_rendered(config):
         made = config.synthetic
         ensure_dataset(Path(made.root), seed=made.seed, train=made.train, val=made.val, test=made.test)
+
+
+def _is_rendered(config: DictConfig) -> bool:
+    return "synthetic" in config and config.synthetic.root == config.dataset_base_path
 
 
 @contextmanager
@@ -116,6 +130,7 @@ def open_run(config: DictConfig, kind: RunKind, overrides: Sequence[str]) -> Ite
     folder = Path(config.output_dir) / run_id
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     run_file = start_run_file(kind, run_id, plain, list(overrides))
+    run_file.rendered = _is_rendered(config)
     run_file.write(folder)
     try:
         run = _build(config, kind, run_file, folder)

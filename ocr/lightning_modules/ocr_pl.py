@@ -262,9 +262,10 @@ class OCRPLModule(pl.LightningModule):
     def _score(self, batch: Batch, maps: np.ndarray, measure: Measure) -> ImageCounts:
         found = self._detections(batch, maps, measure)
         with measure("score"):
-            return self.replay.run("score", self._replay_key(batch), lambda: self._counts(batch, found))
+            return self.replay.run("score", self._replay_key(batch), lambda: self.counts_of(batch, found))
 
-    def _counts(self, batch: Batch, found: Sequence[Detections]) -> ImageCounts:
+    def counts_of(self, batch: Batch, found: Sequence[Detections]) -> ImageCounts:
+        """Return the counts of each image of a batch with these detections, by both metrics."""
         images = zip(batch.names, found, batch.truth, batch.truth_ignore, strict=True)
         return {
             name: (icdar_counts(truth, item.polygons, ignore), self.cleval(truth, item.polygons, ignore))

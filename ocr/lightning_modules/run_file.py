@@ -17,12 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ocr.utils.content_hash import sha256_of_json, write_atomically
 
-RUN_FILE_VERSION = 2
+RUN_FILE_VERSION = 3
 """Version of the form below.
 
 History:
 - 1 (2026-11): first form; its validation stage `metric` is `score` from version 2 on.
 - 2 (2026-11): CPU seconds and limit per epoch; replayed stages, timeline and image shapes of the run.
+- 3 (2026-11): the worst images of an evaluation.
 """
 
 RunKind = Literal["train", "evaluate"]
@@ -99,6 +100,15 @@ class TimelineSpan(_Part):
     seconds: float
 
 
+class WorstImage(_Part):
+    """An image with one of the lowest CLEval hmeans; `picture` is relative to the run's folder."""
+
+    name: str
+    icdar_hmean: float
+    cleval_hmean: float
+    picture: str
+
+
 class FeatureRow(_Part):
     """One row of the feature check: what was asked for, how it was verified, what was seen."""
 
@@ -115,7 +125,8 @@ class RunFile(_Part):
     """The run file. Paths in it are relative, so that it can be shared.
 
     `replayed` names the stages whose stored outputs were replayed: such a run measures, its scores prove nothing.
-    `timeline` is of the last epoch, where it was asked for; `shapes` is split -> "HxW" -> number of images.
+    `timeline` is of the last epoch, where it was asked for; `shapes` is split -> "HxW" -> number of images. `worst` are
+    the images that `worst_images` asked for, the worst first; `rendered`: all images are the project's own receipts.
     """
 
     schema_version: int = RUN_FILE_VERSION
@@ -141,6 +152,8 @@ class RunFile(_Part):
     replayed: list[str] = Field(default_factory=list)
     timeline: list[TimelineSpan] = Field(default_factory=list)
     shapes: dict[str, dict[str, int]] = Field(default_factory=dict)
+    worst: list[WorstImage] = Field(default_factory=list)
+    rendered: bool = False
 
     def write(self, folder: Path) -> Path:
         """Write `run.json` atomically into the run's folder and return its path."""

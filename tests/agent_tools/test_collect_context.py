@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -175,7 +174,7 @@ def test_a_budget_too_small_is_refused(clone):
     assert "10 is too small to say anything; give at least 600" in result.stderr
 
 
-def test_200_records_and_10000_files_take_seconds_at_most(clone):
+def test_200_records_and_10000_files_stay_within_the_budget(clone):
     records = clone / "logs/2026-11-21_many/records"
     texts = factory.ladder().model_dump_json(indent=1)
     records.mkdir(parents=True)
@@ -187,11 +186,8 @@ def test_200_records_and_10000_files_take_seconds_at_most(clone):
         for number in range(100):
             (clone / f"data_{folder}/{number}.txt").write_text(f"{folder} {number}\n")
     commit(clone, "feat: many files")
-    collect(clone)
-    start = time.perf_counter()
+    # how long it takes: `python -m benchmarks.context`
     text = collect(clone)
-    # a fraction of a second alone on a machine; the limit is for one that is shared
-    assert time.perf_counter() - start < 10
     assert len(text.encode()) <= 6000 * BYTES_PER_TOKEN
     # each of the records has no findings, and the state page does not know them
     assert "201 STALE" in text.splitlines()[0]

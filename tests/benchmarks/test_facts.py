@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import parity, roofline
+from benchmarks import parity, prenormalized, roofline
 
 WEIGHTS = Path(parity.__file__).parents[1] / "ocr/models/pretrained/tiny-synthetic.ckpt"
 
@@ -29,3 +29,12 @@ def test_the_counted_operations_are_those_of_the_network(
     small, large = (json.loads(line) for line in capsys.readouterr().out.splitlines()[-2:])
     assert large["gigaflop_per_image"] == pytest.approx(4 * small["gigaflop_per_image"])
     assert large["seconds_per_image"] * large["share_of_peak"] == pytest.approx(large["shortest_seconds_per_image"])
+
+
+def test_a_pre_normalised_tier_weighs_four_times_as_much_for_the_same_values(
+    synthetic_receipts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prenormalized.main([f"--data={synthetic_receipts}", "--images=3", "--size=320"])
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["ratio"] == pytest.approx(4, rel=0.01)
+    assert line["largest_difference"] < 1e-6

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -268,3 +270,45 @@ def test_a_checkpoint_of_another_network_or_shrink_ratio_is_refused(
     best = f"checkpoint={trained[2] / 'checkpoints/best.ckpt'}"
     assert "set shrink_ratio=" in sentence(capsys, small(synthetic_receipts, tmp_path, best, "shrink_ratio=0.5"))
     assert "another network" in sentence(capsys, small(synthetic_receipts, tmp_path, best, "model=resnet18"))
+
+
+def test_the_worst_images_of_an_evaluation_are_kept_with_their_scores_and_pictures(
+    synthetic_receipts: Path, tmp_path: Path
+) -> None:
+    asked = small(synthetic_receipts, tmp_path, f"checkpoint={WEIGHTS}", "worst_images=3", "image_size=[320,320]")
+    path = evaluate(asked)
+    run = RunFile.model_validate_json(path.read_bytes())
+    assert [image.picture for image in run.worst] == ["worst/00.jpg", "worst/01.jpg", "worst/02.jpg"]
+    scores = [image.cleval_hmean for image in run.worst]
+    assert scores == sorted(scores)
+    every = small(synthetic_receipts, tmp_path, f"checkpoint={WEIGHTS}", "worst_images=99", "image_size=[320,320]")
+    of_all = RunFile.model_validate_json(evaluate(every).read_bytes())
+    mean = sum(image.cleval_hmean for image in of_all.worst) / len(of_all.worst)
+    assert mean == pytest.approx(run.epochs[-1].metrics["cleval_mean"], abs=0.02), "bf16 at another batch size"
+    assert scores[0] < mean
+    assert not run.rendered, "another folder than that of the rendered receipts may hold anything"
+    for image in run.worst:
+        drawn = cv2.imread(str(path.parent / image.picture))
+        assert max(drawn.shape[:2]) <= 720
+        blue, orange = (
+            np.abs(drawn.astype(int) - colour).sum(axis=2) < 120 for colour in ((180, 119, 31), (14, 127, 255))
+        )
+        assert blue.any()
+        assert orange.any()
+
+
+@pytest.mark.parametrize("count", ["-1", "true", "2.5", "many"])
+def test_a_number_of_worst_images_that_is_none_is_refused(
+    synthetic_receipts: Path, tmp_path: Path, count: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), sentence_for_errors():
+        evaluate(small(synthetic_receipts, tmp_path, f"worst_images={count}"))
+    assert "whole number of at least 0" in capsys.readouterr().err
+
+
+def test_worst_images_of_replayed_stages_are_refused(
+    synthetic_receipts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit), sentence_for_errors():
+        evaluate(small(synthetic_receipts, tmp_path, "worst_images=2", "replay=[loader]"))
+    assert "worst_images=2 needs real outputs" in capsys.readouterr().err

@@ -33,7 +33,7 @@ def test_leaving_one_out_lacks_exactly_what_its_rung_switches_on() -> None:
     assert all((pair.above, pair.below) == (pair.name, "all") for pair in design.pairings)
 
 
-@pytest.mark.parametrize("name", ["settings", "pipeline_history"])
+@pytest.mark.parametrize("name", ["caches", "pipeline_history"])
 def test_each_setting_keeps_all_of_the_base_and_is_divided_into_its_time(name: str) -> None:
     design = arms_design(name)
     base, *changed = design.arms

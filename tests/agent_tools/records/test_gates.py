@@ -9,6 +9,7 @@ import pytest
 
 from agent_tools.measure.ladder_summaries import contrasts, summaries
 from agent_tools.measure.rungs import ArmsDesign, arms_design
+from agent_tools.measure.tune import tune_design
 from agent_tools.measure.whatif import limit_design
 from agent_tools.records.claims import CLAIMS, Claim, claim_verdict, claim_verdicts
 from agent_tools.records.gates import GATES, FromComparison, FromContrast, FromFact, GateRow, gate_table
@@ -161,9 +162,11 @@ def test_records_of_a_gpu_machine_say_nothing_of_the_gates_of_a_cpu() -> None:
 
 def test_every_contrast_that_a_gate_or_claim_names_is_measured_by_its_design() -> None:
     sources = [source for entry in (*GATES, *CLAIMS) for source in entry.sources]
+    others = {"limit": limit_design, "tune": tune_design}
     for source in sources:
         if isinstance(source, FromContrast):
-            design = limit_design() if source.experiment == "limit" else arms_design(source.experiment)
+            other = others.get(source.experiment)
+            design = other() if other else arms_design(source.experiment)
             assert source.contrast in [pair.name for pair in design.pairings], source
         else:
             assert isinstance(source, FromComparison | FromFact)

@@ -53,7 +53,7 @@ def stored(root: Root, record_id: str) -> RunRecord:
     return RecordStore(root.path).load(record_id)
 
 
-@pytest.mark.parametrize("name", ["leave_one_out", "maps", "gates", "settings", "pipeline_history"])
+@pytest.mark.parametrize("name", ["leave_one_out", "maps", "gates", "caches", "pipeline_history"])
 def test_every_design_ends_as_findings_that_agree_with_its_record(root: Root, name: str) -> None:
     shown = bench_ladder(root, name, DATA, images=4, rounds=1, session="try")
     text = findings(root, shown.documents)

@@ -1,0 +1,104 @@
+"""Git hooks that check what is about to be committed.
+
+The hook looks at the index, not at the working tree: what is committed is what has to agree with its records. It runs
+the program in the tree that is checked, so that templates and documents are those of one commit.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from agent_tools.jobs.processes import run_bounded
+from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.store import write_atomically
+from agent_tools.results import ToolResult
+from agent_tools.workspace.git import SECONDS, Repository
+from agent_tools.workspace.root import Root
+from agent_tools.workspace.untrusted import shown
+
+MARK = "# Installed by `agent-tools hooks install`."
+HOOKS = ("pre-commit",)
+
+_PRE_COMMIT = """#!/bin/sh
+{mark} Checks the documents as they are about to be committed.
+# To commit all the same: git commit --no-verify. To remove it: delete this file.
+set -eu
+if ! [ -x {python} ]; then
+    echo "pre-commit: the environment that installed this is gone; 'agent-tools hooks install' in the new one." >&2
+    exit 1
+fi
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT INT TERM
+git checkout-index --all --force --prefix="$tree/"
+# git names the repository to a hook; what is checked is the copy.
+unset $(git rev-parse --local-env-vars)
+cd "$tree"
+PYTHONPATH="$tree" {python} -m agent_tools.cli --root "$tree" docs check || {{
+    echo "pre-commit: mend it with 'agent-tools docs render', add the documents, and commit again." >&2
+    exit 1
+}}
+"""
+
+
+class HookError(WorkbenchError):
+    """A hook that cannot be installed without losing somebody's own."""
+
+
+class HooksInstalled(ToolResult):
+    """The hooks that are now in place."""
+
+    hooks: list[str]
+
+    def summary(self) -> str:
+        """Say them."""
+        return "\n".join(f"{hook}: checks the documents that a commit would hold" for hook in self.hooks)
+
+
+async def hooks_install(root: Root) -> HooksInstalled:
+    """Install the git hooks of the workbench: before a commit, the documents have to agree with their records.
+
+    Again is fine. A hook of somebody else is never replaced.
+
+    Raises:
+        HookError: another hook is there, or the repository keeps its hooks elsewhere.
+    """
+    folder = await _hooks_folder(root)
+    for name in HOOKS:
+        _refuse_foreign(folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in HOOKS:
+        _install(folder / name)
+    return HooksInstalled(hooks=list(HOOKS))
+
+
+async def _hooks_folder(root: Root) -> Path:
+    """Where git looks for hooks: one folder for all working trees of a repository."""
+    repository = await Repository.open(root)
+    common = (await repository.run("rev-parse", "--git-common-dir")).decode().strip()
+    # Not by the hardened runner: the user's own configuration says where their git looks, and reading runs nothing.
+    asked = ["git", "config", "--get", "core.hooksPath"]
+    elsewhere = await run_bounded(
+        asked, folder=root.path, environment=dict(os.environ), seconds=SECONDS, output_cap=4096
+    )
+    if elsewhere.output.strip():
+        raise HookError(
+            f"git looks for hooks in {shown(elsewhere.output.decode(errors='replace').strip())} (core.hooksPath); call "
+            "`agent-tools docs check` from the pre-commit hook there, or unset core.hooksPath and install again."
+        )
+    return (root.path / common).resolve() / "hooks"
+
+
+def _refuse_foreign(hook: Path) -> None:
+    if os.path.lexists(hook) and (hook.is_symlink() or MARK not in hook.read_text("utf-8", "replace")):
+        raise HookError(
+            f"there is another {hook.name} hook; add the line `agent-tools docs check` to it, or move it away and "
+            "install again. Nothing was changed."
+        )
+
+
+def _install(hook: Path) -> None:
+    write_atomically(hook, _PRE_COMMIT.format(mark=MARK, python=shlex.quote(sys.executable)))
+    hook.chmod(0o755)

@@ -1,0 +1,106 @@
+"""The installed hook stops a commit whose documents do not agree with their records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agent_tools.handbook import render
+from agent_tools.workspace import hooks
+from agent_tools.workspace.root import Root
+from tests.agent_tools.handbook import factory
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+IDENTITY = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]
+
+
+def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", *IDENTITY, *arguments]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A committed project with the workbench in it, its records and its rendered pages; no configuration of a user."""
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    for name in ("agent_tools", "templates"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(REPOSITORY / "pyproject.toml", tmp_path)
+    factory.store(tmp_path / "logs/2026-11-21_main-job/records", factory.trained())
+    render.render_all(tmp_path)
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    assert git(tmp_path, "commit", "--quiet", "-m", "feat: start").returncode == 0
+    return tmp_path
+
+
+def install(root: Path) -> None:
+    asyncio.run(hooks.hooks_install(Root.at(root)))
+
+
+@pytest.mark.slow
+def test_a_commit_of_a_forged_number_is_refused_and_a_true_one_passes(repository: Path) -> None:
+    install(repository)
+    install(repository)
+    page = next((repository / "logs").glob("*/*-findings.md"))
+    text = page.read_text()
+    page.write_text(text.replace("2.00x", "3.00x"))
+    refused = git(repository, "commit", "-am", "docs: better numbers")
+    assert refused.returncode == 1
+    assert "was edited by hand" in refused.stdout + refused.stderr
+    assert "agent-tools docs render" in refused.stderr
+    page.write_text(text)
+    (repository / "new.txt").write_text("x\n")
+    git(repository, "add", "new.txt")
+    passed = git(repository, "commit", "-m", "feat: true")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+
+
+@pytest.mark.slow
+def test_what_is_committed_is_checked_and_not_what_lies_around(repository: Path) -> None:
+    install(repository)
+    page = next((repository / "logs").glob("*/*-findings.md"))
+    text = page.read_text()
+    page.write_text(text.replace("2.00x", "3.00x"))
+    git(repository, "add", "--all")
+    page.write_text(text)
+    assert git(repository, "commit", "-m", "docs: staged forgery").returncode == 1
+    git(repository, "reset", "--quiet")
+    page.write_text(text.replace("2.00x", "3.00x"))
+    (repository / "new.txt").write_text("x\n")
+    git(repository, "add", "new.txt")
+    passed = git(repository, "commit", "-m", "feat: the forgery is not part of it")
+    assert passed.returncode == 0, passed.stdout + passed.stderr
+
+
+def test_a_hook_of_somebody_else_stays(repository: Path) -> None:
+    hook = repository / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho mine\n")
+    with pytest.raises(hooks.HookError, match="another pre-commit hook"):
+        install(repository)
+    assert hook.read_text() == "#!/bin/sh\necho mine\n"
+
+
+def test_a_link_in_the_hooks_place_is_not_followed(repository: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.sh"
+    target.write_text(hooks.MARK)
+    hook = repository / ".git/hooks/pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.symlink_to(target)
+    with pytest.raises(hooks.HookError, match="another pre-commit hook"):
+        install(repository)
+    assert target.read_text() == hooks.MARK
+
+
+def test_a_repository_that_keeps_its_hooks_elsewhere_is_refused_with_the_way_out(repository: Path) -> None:
+    git(repository, "config", "core.hooksPath", ".husky")
+    with pytest.raises(hooks.HookError, match=r"\.husky .*docs check"):
+        install(repository)
+    assert not (repository / ".git/hooks/pre-commit").exists()
