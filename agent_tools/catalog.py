@@ -33,6 +33,7 @@ from agent_tools.workflows import (
     records,
     records_entry,
     records_export,
+    sessions,
     training,
     tuning,
 )
@@ -241,6 +242,9 @@ CATALOG: tuple[Tool, ...] = (
     Tool("test_run", tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
     Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
     Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),
+    Tool("session_start", sessions.session_start, "Start a session", read_only=False, open_world=True),
+    Tool("session_note", sessions.session_note, "Write a note", read_only=False),
+    Tool("session_handover", sessions.session_handover, "Hand a session over", read_only=False),
     Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
     Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
     Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
@@ -262,6 +266,7 @@ CATALOG: tuple[Tool, ...] = (
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql", surface="cli"),
+    Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("demo", demo.run_demo, "Show the project at work", read_only=False, surface="cli"),
     Tool("train_now", training.train_now, "Train here", read_only=False, surface="hidden"),
 )

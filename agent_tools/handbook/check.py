@@ -27,16 +27,18 @@ from agent_tools.handbook.drafts import inside, load_record
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
 from agent_tools.handbook.findings import FINDINGS_PAGES, worst_rows
 from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
+from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.inputs import document_inputs
 from agent_tools.handbook.pages import PAGES, Facts, draft_page, page_of
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
+from agent_tools.handbook.session_files import HANDOVER_FILE, HANDOVER_PAGE
 from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 
 DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
-OWNED_NAMES = ("*-findings.md", *(page.path for page in PAGES))
+OWNED_NAMES = ("*-findings.md", f"logs/*/{HANDOVER_PAGE}", *(page.path for page in PAGES))
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
@@ -72,6 +74,7 @@ def check_documents(
     problems = [problem for path in _documents(places) for problem in check_document(path, root, facts)]
     records = sorted({path for place in places for path in place.rglob("records/*.json")})
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
+    problems += [problem for place in places for problem in _check_handovers(place, root)]
     problems += _check_handbook_pages(places, root, facts)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
@@ -128,12 +131,15 @@ def _render_again(document: Document, path: Path, root: Path, facts: Facts | Non
     sources = {key: inside(path.parent / value, root) for key, value in document.header.values.items()}
     if kind == "findings":
         draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
+    elif kind == "handover":
+        draft = draft_handover(path.parent, root)
     elif page_of(kind).can_be_made(facts):
         draft = draft_page(page_of(kind), root, path, sources, facts)
     else:
         return None
     if draft.path != path:
-        raise DocumentError(f"these findings belong in {draft.path.name}; rename the file.")
+        what = "these findings belong" if kind == "findings" else "this page belongs"
+        raise DocumentError(f"{what} in {draft.path.name}; rename the file.")
     return parse_document(draft.text, relative(path, root))
 
 
@@ -157,6 +163,16 @@ def _check_handbook_pages(places: Sequence[Path], root: Path, facts: Facts | Non
         Problem(path=name, kind="missing", message=f"{name} is missing, though there is {reason}; {RENDER}.")
         for name, reason in expected.items()
         if reason and not (root / name).is_file() and any((root / name).is_relative_to(place) for place in places)
+    ]
+
+
+def _check_handovers(place: Path, root: Path) -> list[Problem]:
+    """What was handed over has its page."""
+    files = [path for path in place.rglob(HANDOVER_FILE) if path.match(f"logs/*/{HANDOVER_FILE}")]
+    missing = [path for path in files if not (path.parent / HANDOVER_PAGE).is_file()]
+    return [
+        Problem(path=relative(path, root), kind="missing", message=f"{HANDOVER_PAGE} is missing beside it; {RENDER}.")
+        for path in missing
     ]
 
 

@@ -34,6 +34,7 @@ TEMPLATE_VERSIONS = {
     "current_state": "v2",
     "judge": "v1",
     "performance": "v2",
+    "handover": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 from agent_tools.handbook.blocks import DocumentError, Header, files_digest
@@ -15,10 +17,14 @@ HEADER_VALUES: dict[str, set[str]] = {
     "current_state": {"records", "plans"},
     "judge": {"simulations"},
     "performance": {"records"},
+    "handover": {"handover"},
 }
 """Per kind of document, what its header names: paths relative to the document's folder."""
 FROM_CODE: frozenset[str] = frozenset()
 """Kinds that are made from facts about the code, whose digest only `agent-tools docs check` can calculate."""
+
+RECORD_OF_A_SESSION = re.compile(r"(?:\.\./[^/]+/)?records/[^/]+\.json")
+"""How a handover names the records that it shows: its own session's, or those of one beside it."""
 
 
 def record_files(folder: Path) -> list[Path]:
@@ -38,6 +44,27 @@ def newest_simulation(folder: Path) -> Path | None:
 def has_benchmark(folder: Path) -> bool:
     """Whether such a folder holds a benchmark, by the names of its files: then there is a page about performance."""
     return any("-benchmark-" in path.name for path in record_files(folder))
+
+
+def handover_files(path: Path) -> list[Path]:
+    """What a handover's page is made from: its file, and the records that the file names.
+
+    Raises:
+        DocumentError: the file or a record is gone, or the file does not say which records it names.
+    """
+    if not path.is_file():
+        raise DocumentError(f"its {path.name} is gone; restore it, or delete the document.")
+    try:
+        named = [str(entry["path"]) for entry in json.loads(path.read_bytes())["records"] if entry["path"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DocumentError(f"its {path.name} cannot be read; restore it with `git checkout`.") from error
+    records = [_below(path.parent, name) for name in named if RECORD_OF_A_SESSION.fullmatch(name)]
+    if len(records) < len(named):
+        raise DocumentError(f"its {path.name} names records outside of logs/; restore it with `git checkout`.")
+    gone = [record.name for record in records if not record.is_file()]
+    if gone:
+        raise DocumentError(f"its record {gone[0]} is gone; restore it, or delete the document.")
+    return [path, *records]
 
 
 def plan_files(folder: Path) -> list[Path]:
@@ -66,6 +93,8 @@ def document_inputs(header: Header, folder: Path, facts_digest: str | None = Non
         if not record.is_file():
             raise DocumentError(f"its record {header.values['record']} is gone; restore it, or delete the document.")
         return {"all": files_digest([record], folder)}
+    if header.document == "handover":
+        return {"all": files_digest(handover_files(_below(folder, header.values["handover"])), folder)}
     if header.document == "judge":
         simulation = newest_simulation(_below(folder, header.values["simulations"]))
         if simulation is None:

@@ -7,10 +7,12 @@ import re
 import shlex
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from agent_tools.handbook import budgets
 from agent_tools.handbook.figures import FigureError, Source, has_number
 
 _SPECIAL = re.compile(r"([\\`|\[\]*])")
@@ -28,8 +30,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.globals.update(code=code, date=date, heading=heading, sentence=sentence, shell=shlex.join)
+    env.globals.update(code=code, date=date, href=href, heading=heading, sentence=sentence, shell=shlex.join)
+    env.filters["within"] = within
     return env
+
+
+def within(text: Markup, tokens: int, command: str) -> Markup:
+    """What a template's `{% filter within(TOKENS, COMMAND) %}` keeps of the lines between; see `budgets.within`."""
+    lines = str(text).strip("\n").split("\n")
+    return Markup("\n".join(budgets.within(lines, tokens, command)) + "\n")  # noqa: S704 - rendered, so escaped already
 
 
 def printable(value: Any) -> Markup:
@@ -70,6 +79,11 @@ def code(value: str) -> Markup:
     # a marker is recognised in code too, so its first character must not survive even there
     shown = line.replace("|", "\\|").replace("<!--", "< !--")
     return Markup(f"{fence}{pad}{shown or ' '}{pad}{fence}")  # noqa: S704 - a code span shows its content as text
+
+
+def href(path: str) -> Markup:
+    """A relative path as the target of a link."""
+    return Markup(quote(path, safe="/.-_"))  # noqa: S704 - percent-encoded
 
 
 def date(value: datetime) -> Markup:

@@ -58,6 +58,9 @@ class Plan(BaseModel):
     hypothesis: str = ""
     expected_gain: str = Field(default="", description="a guess, quoted as such and never as a measurement")
     effort: str = ""
+    pros: tuple[str, ...] = ()
+    cons: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
     priority: int = Field(default=3, ge=1, le=5, description="1 is next")
     files: tuple[str, ...] = ()
     config_keys: tuple[str, ...] = ()

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from agent_tools.handbook.drafts import Draft, inside, write_drafts
 from agent_tools.handbook.findings_files import draft_folder
+from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, page_of
 from agent_tools.handbook.plans import PLANS_FOLDER
+from agent_tools.handbook.session_files import HANDOVER_FILE
 
 
 def render_documents(
@@ -74,8 +76,14 @@ def render_demo(root: Path, folder: Path | str) -> list[Path]:
     return render_documents(root, records_folder=place / "records", output_folder=place, state_page=place / STATE_PAGE)
 
 
+def render_handover(root: Path, session: Path | str) -> Path:
+    """Render the handover of one session folder and return its page. See `render_documents`."""
+    root = root.resolve()
+    return write_drafts([draft_handover(inside(session, root), root)])[0]
+
+
 def render_all(root: Path, facts: Facts | None = None) -> list[Path]:
-    """Render every committed document: all findings under `logs/`, and every page that has something to show.
+    """Render every committed document: all findings and handovers under `logs/`, and every page with something to show.
 
     Args:
         root: the repository.
@@ -89,5 +97,7 @@ def draft_all(root: Path, facts: Facts | None = None) -> list[Draft]:
     root = root.resolve()
     sessions = sorted(folder for folder in (root / "logs").glob("*") if (folder / "records").is_dir())
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
+    handed = sorted(path.parent for path in (root / "logs").glob(f"*/{HANDOVER_FILE}"))
+    drafts += [draft_handover(folder, root) for folder in handed]
     shown = [page for page in PAGES if page.wanted(root) and page.can_be_made(facts)]
     return [*drafts, *(draft_page(page, root, facts=facts) for page in shown)]

@@ -8,20 +8,25 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
+from agent_tools.records.store import write_atomically
 from agent_tools.results import RepositoryText, page
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 
+LAST_RUN = "outputs/last_test_run.json"
+"""Under the git-ignored folder: it says something of this machine's tree only."""
 OUTPUT_CAP = 4 << 20
 MESSAGE_CAP = 400
 TRACEBACK_CAP = 1500
@@ -52,11 +57,15 @@ class SuiteResult(RepositoryText):
     whole: bool = Field(description="pytest came to its end")
     note: str
 
+    def counts(self) -> str:
+        """Say how many tests ended how."""
+        counts = {"passed": self.passed, "failed": self.failed, "errors": self.errors, "skipped": self.skipped}
+        return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no tests ran"
+
     def summary(self) -> str:
         """Say the counts and the failed tests."""
-        counts = {"passed": self.passed, "failed": self.failed, "errors": self.errors, "skipped": self.skipped}
-        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no tests ran"
-        lines = [f"{said} in {self.seconds:.1f} s" + (" (stopped at the time limit)" if self.timed_out else "")]
+        stopped = " (stopped at the time limit)" if self.timed_out else ""
+        lines = [f"{self.counts()} in {self.seconds:.1f} s{stopped}"]
         lines += [f"{failure['test']}: {failure['message'].splitlines()[0][:150]}" for failure in self.failures]
         lines += [f"{self.omitted} more failures; raise limit"] if self.omitted else []
         return "\n".join([*lines, *([self.note] if self.note else [])])
@@ -64,6 +73,32 @@ class SuiteResult(RepositoryText):
     def is_failure(self) -> bool:
         """A failure, an error or a run that did not come to its end makes the command fail."""
         return bool(self.failed or self.errors or not self.whole)
+
+
+class LastRun(BaseModel):
+    """What the last run of tests said, kept in `outputs/` for whoever hands the work over."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = 1
+    ended: AwareDatetime
+    paths: tuple[str, ...] = Field(description="empty: the whole suite")
+    keyword: str
+    last_failed: bool
+    said: str = Field(description="the counts, in words")
+    succeeded: bool = Field(description="nothing failed, and pytest came to its end")
+
+    @classmethod
+    def of(cls, result: SuiteResult, paths: Sequence[str], keyword: str, last_failed: bool) -> LastRun:
+        """Keep the outcome of a result that has just come."""
+        return cls(
+            ended=datetime.now(UTC).replace(microsecond=0),
+            paths=tuple(map(shown, paths)),
+            keyword=shown(keyword),
+            last_failed=last_failed,
+            said=result.counts(),
+            succeeded=not result.is_failure(),
+        )
 
 
 async def run_tests(
@@ -79,7 +114,7 @@ async def run_tests(
 
     Name paths to keep it short; without any it runs the whole suite. Use last_failed after a fix.
     """
-    arguments = [_checked_path(root, path) for path in paths]
+    arguments = [checked_test(root, path) for path in paths]
     with tempfile.TemporaryDirectory(prefix="agent-tools-") as folder:
         log = Path(folder) / "report.jsonl"
         command = [sys.executable, "-m", "pytest", f"--report-log={log}", "-q", "--tb=short", "--color=no"]
@@ -95,14 +130,36 @@ async def run_tests(
             watch=reading.follow,
         )
         await reading.follow()
-    return _result(reading.tally, finished, limit, last_failed)
+    result = _result(reading.tally, finished, limit, last_failed)
+    _remember(root, LastRun.of(result, arguments, keyword, last_failed))
+    return result
 
 
-def _checked_path(root: Root, text: str) -> str:
+def checked_test(root: Root, text: str) -> str:
+    """Return a file, folder or test id inside the root as pytest takes it.
+
+    Raises:
+        RootError: it is outside of the root or does not exist.
+        SuiteError: the name of the test has unprintable characters.
+    """
     path, separator, test = text.partition("::")
     if not test.isprintable():
         raise SuiteError(f"{text!r} has unprintable characters; name a test as pytest prints it.")
     return f"{root.relative(root.resolve(path))}{separator}{test}"
+
+
+def last_run(root: Root) -> LastRun | None:
+    """Return what the last run of tests here said; None where none is known, or its file cannot be read."""
+    try:
+        return LastRun.model_validate_json((root.path / LAST_RUN).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _remember(root: Root, run: LastRun) -> None:
+    # A disk that is full, or a tree that may not be written, does not make the tests' own result worth less.
+    with suppress(OSError):
+        write_atomically(root.path / LAST_RUN, run.model_dump_json(indent=1) + "\n")
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from agent_tools.results import CHARACTER_LIMIT, CursorError
 from agent_tools.workspace import git as git_module
 from agent_tools.workspace.git import GitDiff, GitError, GitLog, GitStatus, git_diff, git_log, git_status
+from agent_tools.workspace.git_history import commits_touching, tree_since
 from agent_tools.workspace.root import Root, RootError
 
 
@@ -42,6 +43,9 @@ def read_everything(folder: Path) -> None:
         diff(folder, staged=True, response_format=response_format)
         log(folder, response_format=response_format)
         log(folder, paths=("a.txt",), response_format=response_format)
+    for base in ("", "HEAD", "0" * 40):
+        anyio.run(tree_since, Root.at(folder), base)
+    anyio.run(commits_touching, Root.at(folder), "HEAD", ["a.txt"])
 
 
 # --- what the answers say ----------------------------------------------------------------------------------------

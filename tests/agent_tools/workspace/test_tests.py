@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import anyio
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from agent_tools.jobs.processes import marked
 from agent_tools.results import CHARACTER_LIMIT
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.tests import SuiteError, SuiteResult, run_tests
+from agent_tools.workspace.tests import LAST_RUN, SuiteError, SuiteResult, last_run, run_tests
 
 SUITE = """
 import pytest
@@ -53,6 +54,26 @@ def test_every_outcome_is_counted_and_each_failure_described(project):
     assert result.failures[1]["test"] == "tests/test_x.py::test_error (setup)"
     assert result.is_failure()
     assert "1 passed, 1 failed, 1 errors" in result.summary()
+
+
+def test_the_last_run_is_remembered_with_its_scope_and_a_damaged_memory_is_none(project):
+    assert last_run(Root.at(project)) is None
+    run(project, paths=("tests/test_x.py",), keyword="good or bad")
+    remembered = last_run(Root.at(project))
+    assert remembered is not None
+    assert (remembered.said, remembered.succeeded) == ("1 passed, 1 failed", False)
+    assert (remembered.paths, remembered.keyword) == (("tests/test_x.py",), "good or bad")
+    run(project, keyword="good")
+    assert last_run(Root.at(project)) == remembered.model_copy(
+        update={"paths": (), "keyword": "good", "said": "1 passed", "succeeded": True, "ended": ANY}
+    )
+    (project / LAST_RUN).write_text("{")
+    assert last_run(Root.at(project)) is None
+
+
+def test_a_tree_that_cannot_be_written_does_not_hide_the_result(project):
+    (project / "outputs").write_text("a file where a folder should be")
+    assert run(project, keyword="good").passed == 1
 
 
 def test_paths_and_ids_and_keywords_choose_tests(project):
