@@ -10,7 +10,7 @@ from pathlib import Path
 
 from agent_tools.handbook.drafts import Draft, inside, write_drafts
 from agent_tools.handbook.findings_files import draft_folder
-from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, page_of
+from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, draft_plot, page_of
 from agent_tools.handbook.plans import PLANS_FOLDER
 
 
@@ -90,4 +90,5 @@ def draft_all(root: Path, facts: Facts | None = None) -> list[Draft]:
     sessions = sorted(folder for folder in (root / "logs").glob("*") if (folder / "records").is_dir())
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     shown = [page for page in PAGES if page.wanted(root) and page.can_be_made(facts)]
-    return [*drafts, *(draft_page(page, root, facts=facts) for page in shown)]
+    drafts += [draft_page(page, root, facts=facts) for page in shown]
+    return [*drafts, *(plot for page in shown for plot in draft_plot(page, root, facts))]
