@@ -27,7 +27,7 @@ from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, Sour
 from agent_tools.handbook.findings import FINDINGS_PAGES
 from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
 from agent_tools.handbook.inputs import document_inputs
-from agent_tools.handbook.pages import PAGES, Facts, draft_page, facts_digest, page_of, plot_beside
+from agent_tools.handbook.pages import PAGES, Facts, Plot, draft_page, page_inputs, page_of, plot_beside
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
 from agent_tools.handbook.state import relative
@@ -71,7 +71,7 @@ def check_documents(
     records = sorted({path for place in places for path in place.rglob("records/*.json")})
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
     problems += _check_handbook_pages(places, root, facts)
-    problems += _check_page_plots(places, root, facts)
+    problems += _check_page_plots(places, root)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -159,24 +159,30 @@ def _check_handbook_pages(places: Sequence[Path], root: Path, facts: Facts | Non
     ]
 
 
-def _check_page_plots(places: Sequence[Path], root: Path, facts: Facts | None) -> list[Problem]:
-    """The plots of the pages that are there: current, and not edited by hand."""
-    problems = []
-    for page in PAGES:
-        path = plot_beside(root / page.path)
-        watched = (root / page.path).is_file() and any(path.is_relative_to(place) for place in places)
-        if page.plot is None or not watched or not page.can_be_made(facts):
-            continue
-        try:
-            inputs = facts_digest(page.facts(root, facts)) or ""
-        except WorkbenchError:
-            # the page itself is broken then, and says why
-            continue
-        if not path.is_file() or not is_current(read_text(path), inputs, page.plot.version):
-            name = relative(path, root)
-            message = f"{name} is missing, stale or edited by hand; {RENDER}."
-            problems.append(Problem(path=name, kind="stale" if path.is_file() else "missing", message=message))
-    return problems
+def _check_page_plots(places: Sequence[Path], root: Path) -> list[Problem]:
+    """The plots beside the pages that are there: drawn from what the page says, and not edited by hand."""
+    pages = [(page.plot, root / page.path) for page in PAGES if page.plot is not None]
+    found = [
+        _check_page_plot(plot, path, root)
+        for plot, path in pages
+        if path.is_file() and any(path.is_relative_to(place) for place in places)
+    ]
+    return [problem for problem in found if problem is not None]
+
+
+def _check_page_plot(plot: Plot, page: Path, root: Path) -> Problem | None:
+    path = plot_beside(page)
+    name = relative(path, root)
+    if not path.is_file():
+        return Problem(path=name, kind="missing", message=f"{name} is missing; {RENDER}.")
+    try:
+        inputs = page_inputs(read_text(page), name)
+    except DocumentError:
+        # the page itself is reported, and why
+        return None
+    if is_current(read_text(path), inputs, plot.version):
+        return None
+    return Problem(path=name, kind="stale", message=f"{name} is stale or edited by hand; {RENDER}.")
 
 
 def _check_record(path: Path, root: Path) -> list[Problem]:

@@ -87,7 +87,7 @@ def _numbers_as_code(value: str) -> list[Markup]:
     # a lone backtick is written as an entity: escaped, it would still pair with the marks around a number
     parts = split_numbers(value)
     return [
-        code(part) if place % 2 else Markup(_escaped(part).replace("\\`", "&grave;"))  # noqa: S704 - escaped
+        code(part) if place % 2 else Markup(str(_escaped(part)).replace("\\`", "&grave;"))  # noqa: S704 - escaped
         for place, part in enumerate(parts)
     ]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_tools.handbook.api import read_api
-from agent_tools.handbook.blocks import DocumentError, Header, read_text, text_digest
+from agent_tools.handbook.blocks import DocumentError, Header, parse_document, read_text, text_digest
 from agent_tools.handbook.drafts import TEMPLATE_VERSIONS, Draft, draft_document
 from agent_tools.handbook.gate_list import gate_facts
 from agent_tools.handbook.inputs import has_benchmark, history_files, newest_simulation, record_files
@@ -128,22 +128,21 @@ def draft_page(
     path = path or root / page.path
     sources = sources or {name: root / place for name, place in page.sources.items()}
     known = page.facts(root, facts)
+    digest = text_digest(json.dumps(known, sort_keys=True)) if known is not None else None
     contents = page.contents(Request(path, root, sources, known))
     header = Header(page.kind, {name: relative(place, path.parent) for name, place in sources.items()})
-    return draft_document(path, header, contents.values, contents.sources, root, facts_digest(known))
+    return draft_document(path, header, contents.values, contents.sources, root, digest)
 
 
-def draft_plot(page: Page, root: Path, facts: Facts | None = None) -> list[Draft]:
-    """Draft of a page's plot, drawn anew only if it is not current; none for a page without one."""
+def draft_plot(page: Page, draft: Draft, root: Path, facts: Facts | None = None) -> list[Draft]:
+    """Draft of the plot beside a drafted page, drawn anew only if it is not current; none for a page without one."""
     if page.plot is None:
         return []
-    path = plot_beside(root / page.path)
-    known = page.facts(root, facts)
-    inputs = facts_digest(known) or ""
+    path, inputs = plot_beside(draft.path), page_inputs(draft.text, page.path)
     before = read_text(path) if path.is_file() else None
     if before is not None and is_current(before, inputs, page.plot.version):
         return [Draft(path, before, before)]
-    return [Draft(path, stamp(page.plot.draw(known), inputs, page.plot.version), before)]
+    return [Draft(path, stamp(page.plot.draw(page.facts(root, facts)), inputs, page.plot.version), before)]
 
 
 def plot_beside(page: Path) -> Path:
@@ -151,9 +150,13 @@ def plot_beside(page: Path) -> Path:
     return page.with_suffix(".svg")
 
 
-def facts_digest(facts: Any) -> str | None:
-    """Digest of facts about the code; None for a page that is made from files alone."""
-    return text_digest(json.dumps(facts, sort_keys=True)) if facts is not None else None
+def page_inputs(text: str, where: str) -> str:
+    """The digest of what a rendered page was made from, as its first block says; its plot is made from the same.
+
+    Raises:
+        DocumentError: the page cannot be parsed.
+    """
+    return parse_document(text, where).blocks[0].attributes.get("inputs", "")
 
 
 def _has_workbench(root: Path) -> str:

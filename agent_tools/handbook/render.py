@@ -90,5 +90,6 @@ def draft_all(root: Path, facts: Facts | None = None) -> list[Draft]:
     sessions = sorted(folder for folder in (root / "logs").glob("*") if (folder / "records").is_dir())
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     shown = [page for page in PAGES if page.wanted(root) and page.can_be_made(facts)]
-    drafts += [draft_page(page, root, facts=facts) for page in shown]
-    return [*drafts, *(plot for page in shown for plot in draft_plot(page, root, facts))]
+    pages = [(page, draft_page(page, root, facts=facts)) for page in shown]
+    plots = [plot for page, draft in pages for plot in draft_plot(page, draft, root, facts)]
+    return [*drafts, *(draft for _, draft in pages), *plots]

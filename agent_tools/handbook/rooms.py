@@ -24,20 +24,21 @@ class Step:
 STEPS: tuple[Step, ...] = (
     Step(
         "Decode",
-        "The label file decides which images belong to a split. A picture is read once, turned as its EXIF says, and "
-        "kept in the image tier.",
+        "The label file decides which images belong to a split, and every image is checked once per content. The tensor "
+        "tier is asked first, then the image tier, then the decoder; what was missing is written to its slot.",
         (
             "ocr/datasets/annotations.py",
             "ocr/datasets/split.py",
             "ocr/utils/image_loading.py",
             "ocr/utils/orientation.py",
             "ocr/datasets/tiers.py",
+            "ocr/utils/cache_manager.py",
         ),
     ),
     Step(
         "Transform",
-        "One warp takes the picture into the network's input, and the 3x3 matrix of that warp goes with the sample. "
-        "What a deterministic transform made is kept in the tensor tier.",
+        "The picture is fitted into the network's input, and the 3x3 matrix that did it goes with the sample. What a "
+        "deterministic transform made is kept in the tensor tier.",
         ("ocr/datasets/base.py", "ocr/datasets/transforms.py", "ocr/datasets/buckets.py"),
     ),
     Step(
@@ -47,18 +48,19 @@ STEPS: tuple[Step, ...] = (
     ),
     Step(
         "Collate",
-        "Samples of one shape are copied into one uint8 batch, where the next process or device wants it.",
+        "Samples of one shape are copied once, into one uint8 batch in the order that convolutions read.",
         ("ocr/datasets/collate.py", "ocr/lightning_modules/data_pl.py"),
     ),
     Step(
         "Forward and loss",
-        "The batch is normalised on the device. The threshold branch is computed only where a loss needs it.",
+        "The batch is normalised on the device. The threshold branch is computed only where a loss is asked for.",
         ("ocr/lightning_modules/ocr_pl.py", "ocr/models/architecture.py", "ocr/models/loss.py"),
     ),
     Step(
         "Post-process and score",
-        "Maps become polygons, the inverse of the matrix takes them back to the original picture, and both metrics "
-        "count them there.",
+        "Components of the map are scored, their edges placed below the pixel, the shrink undone exactly, and the "
+        "inverse of the matrix leads back to original pixels. Both metrics count per image; counts are pooled by name, "
+        "so sharding and padding change nothing.",
         (
             "ocr/models/postprocess.py",
             "ocr/metrics/icdar.py",

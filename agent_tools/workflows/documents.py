@@ -41,7 +41,7 @@ def docs_render(
     records: Annotated[tuple[str, ...], Field(description="only the findings of these ids")] = (),
     facts: Facts | None = None,
 ) -> Rendered:
-    """Render findings and the state page from the records. Hand-written notes in them are kept.
+    """Render findings and the handbook's generated pages. Hand-written notes in them are kept.
 
     Use it after a measurement or when docs_check says stale. It refuses to overwrite edited generated text.
     """
