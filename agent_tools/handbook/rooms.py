@@ -24,8 +24,8 @@ class Step:
 STEPS: tuple[Step, ...] = (
     Step(
         "Decode",
-        "The label file decides which images belong to a split, and every image is checked once per content. The tensor "
-        "tier is asked first, then the image tier, then the decoder; what was missing is written to its slot.",
+        "The label file decides which images belong to a split, and every image is checked once per content. The "
+        "tensor tier is asked first, then the image tier, then the decoder; what was missing is written to its slot.",
         (
             "ocr/datasets/annotations.py",
             "ocr/datasets/split.py",
