@@ -88,23 +88,31 @@ def keys_without_meaning(files: Sequence[ConfigFile]) -> list[str]:
 def _read_file(path: Path, folder: Path) -> ConfigFile:
     text = read_text(path)
     lines = text.split("\n")
-    try:
-        node = yaml.compose(text, yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise DocumentError(f"{path.name} is not YAML: {' '.join(str(error).split())}.") from error
     head = _head(lines)
-    pairs = list(_pairs(node, _package(path, folder, head)))
+    package = _package(path, folder, head)
+    every = list(_pairs(_parsed(text, path.name), package))
+    # Hydra takes the list of this name at the top of a file, and no other
+    lists = [pair for pair in every if (pair.parent, pair.key.value) == (package, "defaults")]
+    pairs = [pair for pair in every if pair not in lists]
     comments = {
         pair.name: _comments(pair.key.start_mark.line, pair.key.start_mark.column, lines, len(head)) for pair in pairs
     }
     keys = [
         Key(pair.name, _written(pair.value, text), pair.key.start_mark.line + 1, _comment(pair, comments))
         for pair in pairs
-        if not isinstance(pair.value, yaml.MappingNode) and pair.key.value != "defaults"
+        if not (isinstance(pair.value, yaml.MappingNode) and pair.value.value)
     ]
-    starts = [entry for pair in pairs if pair.key.value == "defaults" for entry in _entries(pair.value, text)]
+    starts = [entry for pair in lists for entry in _entries(pair.value, text)]
     says = " ".join(line.lstrip("# ") for line in head if not _PACKAGE.match(line))
     return ConfigFile(path, says, tuple(starts), tuple(keys))
+
+
+def _parsed(text: str, name: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise DocumentError(f"{name} is not YAML: {' '.join(str(error).split())}.") from error
+    return node
 
 
 def _head(lines: Sequence[str]) -> list[str]:

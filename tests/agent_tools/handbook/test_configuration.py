@@ -64,7 +64,7 @@ def test_names_are_those_of_the_command_line(tmp_path):
             "trainer/default.yaml": "max: 2\n",
             "hydra/log/plain.yaml": "level: INFO\n",
             "preset/fast.yaml": "# @package _global_\n# Faster.\ndefaults:\n  - /trainer: default\na: 3\n",
-            "data/x.yaml": "# @package sets.one\nimage: [1,\n  2]\nempty:\n",
+            "data/x.yaml": "# @package sets.one\nimage: [1,\n  2]\nempty:\nnone: {}\ninner: {defaults: 5}\n",
         },
     )
     found = [(file.path.name, key.name, key.default, key.line) for file in files for key in file.keys]
@@ -72,6 +72,8 @@ def test_names_are_those_of_the_command_line(tmp_path):
         ("base.yaml", "a", "1", 1),
         ("x.yaml", "sets.one.image", "[1, 2]", 2),
         ("x.yaml", "sets.one.empty", "null", 4),
+        ("x.yaml", "sets.one.none", "{}", 5),
+        ("x.yaml", "sets.one.inner.defaults", "5", 6),
         ("plain.yaml", "hydra.log.level", "INFO", 1),
         ("fast.yaml", "a", "3", 5),
         ("default.yaml", "trainer.max", "2", 1),
