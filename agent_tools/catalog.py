@@ -234,7 +234,7 @@ async def call(
     Raises:
         WorkbenchError: anything that the caller can understand and mend.
     """
-    injected = {
+    injected: dict[str, Any] = {
         "root": root,
         "report": report,
         "progress": progress,

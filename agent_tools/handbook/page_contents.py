@@ -47,7 +47,9 @@ def state_contents(request: Request) -> Contents:
     """The newest figures per machine, and the plan ledger."""
     entries = record_entries(record_files(request.sources["records"]), request.path, request.root)
     ledger = read_ledger(plan_files(request.sources["plans"]), request.path.parent)
-    return Contents(state_values(entries, ledger), tuple(one.source for one in (*entries, *ledger)))
+    return Contents(
+        state_values(entries, ledger), (*(entry.source for entry in entries), *(entry.source for entry in ledger))
+    )
 
 
 def judge_contents(request: Request) -> Contents:
