@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from agent_tools.results import Positional
+
+MEANINGS: Mapping[str, str] = {
+    "alpha": "two-sided error rate",
+    "images": "how many images are used",
+    "limit": "entries shown at most",
+    "max_seconds": "time limit",
+    "note": "words to keep with it",
+    "passes": "epochs per process; the first one is cold",
+    "reason": "why",
+    "rounds": "how often each side is measured",
+    "size": "side of the input, pixels",
+    "unit": "of the value",
+    "value": "the figure",
+}
+"""What people read of parameters that say nothing else; an assistant is spared the words, of which it has few."""
 
 _LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
@@ -22,7 +37,7 @@ class ToolParameter:
     Attributes:
         name: in the function and over MCP.
         annotation: its type, without notes.
-        meaning: '' where only its name says it.
+        meaning: its description, or what `MEANINGS` says of its name.
         limits: of a number, such as `>= 1`.
         default: None where it is required.
         required: whether it has no default.
@@ -90,7 +105,7 @@ def _described(parameter: inspect.Parameter, first: bool) -> ToolParameter:
     return ToolParameter(
         name=parameter.name,
         annotation=annotation,
-        meaning=next((info.description or "" for info in infos), ""),
+        meaning=next((info.description for info in infos if info.description), MEANINGS.get(parameter.name, "")),
         limits=tuple(limit for info in infos for limit in _limits(info)),
         default=None if required else parameter.default,
         required=required,

@@ -14,7 +14,7 @@ from pydantic import Field
 from agent_tools.catalog import CATALOG, tool_facts
 from agent_tools.cli import build_app
 from agent_tools.results import Positional
-from agent_tools.tool_parameters import ToolParameter, described
+from agent_tools.tool_parameters import MEANINGS, ToolParameter, described
 
 FACTS = {facts["name"]: facts for facts in tool_facts()}
 
@@ -48,6 +48,12 @@ def test_the_page_has_every_tool_once_and_is_plain_data():
     assert json.loads(json.dumps(tool_facts())) == tool_facts()
 
 
+def test_every_parameter_has_a_meaning_and_no_meaning_waits_for_a_parameter_that_is_gone():
+    rows = [(name, row) for name, facts in FACTS.items() for row in facts["parameters"]]
+    assert [(name, row["name"]) for name, row in rows if not row["meaning"]] == []
+    assert MEANINGS.keys() <= {row["name"] for _, row in rows}
+
+
 def test_a_tool_that_does_its_work_on_the_command_line_is_shown_as_the_command_has_it():
     (facts,) = [facts for facts in tool_facts() if facts["name"] == "bench_compare"]
     assert facts["usage"] == "agent-tools bench compare [OPTIONS] [A] [B] [OVERRIDES]..."
@@ -72,7 +78,7 @@ def test_types_limits_and_defaults_are_words_that_do_not_depend_on_python():
     assert [(one.word, one.type_name, one.default_text, one.meaning) for one in parameters()] == [
         ("RECORD", "str", "", "its id"),
         ("[OTHER]", "str", '""', ""),
-        ("--limit", "int, >= 1, < 9", "3", ""),
+        ("--limit", "int, >= 1, < 9", "3", "entries shown at most"),
         ("--kind", '"a" | "b"', '"a"', ""),
         ("[NAMES]...", "list of str", "[]", ""),
         ("--share", "float | null", "null", ""),
