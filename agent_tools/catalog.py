@@ -1,8 +1,9 @@
 """The one table of tools: what the server offers, the command line has under the same name.
 
 To add a tool: write the function (typed parameters with descriptions, a flat `ToolResult`, `WorkbenchError` for what
-can go wrong) and add its row here. Whoever calls fills in parameters called `root`, `report`, `progress`, `cancel` or
-`resume_with`. A tool with a `foreground` starts a job on the server and does the work itself on the command line.
+can go wrong) and add its row here. Whoever calls fills in parameters called `root`, `report`, `progress`, `cancel`,
+`resume_with` or `facts` (this table as plain data). A tool with a `foreground` starts a job on the server and does the
+work itself on the command line.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
+from agent_tools.tool_parameters import described
 from agent_tools.workflows import (
     comparing,
     demo,
@@ -40,7 +42,7 @@ from agent_tools.workflows import (
 from agent_tools.workspace import git, hooks, sql, tests
 from agent_tools.workspace.root import Root
 
-INJECTED = ("root", "report", "progress", "cancel", "resume_with")
+INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
 
 Surface = Literal["mcp", "cli", "hidden"]
 """`mcp`: server and command line; `cli`: command line only; `hidden`: the same, not shown in its help."""
@@ -80,6 +82,18 @@ class Tool:
     def command(self) -> Tool:
         """The tool as the command line has it."""
         return replace(self, function=self.foreground, foreground=None) if self.foreground else self
+
+    @property
+    def hints(self) -> list[str]:
+        """What a caller should know before calling it, in words."""
+        said = {
+            "read-only": self.read_only,
+            "writes": not self.read_only,
+            "destructive": self.destructive,
+            "idempotent": self.idempotent,
+            "open world": self.open_world,
+        }
+        return [hint for hint, holds in said.items() if holds]
 
     @property
     def noun(self) -> str:
@@ -178,6 +192,27 @@ def _nearest(names: list[str]) -> str:
     return f"the nearest are {', '.join(names)}" if names else "tools/list names all"
 
 
+def tool_facts() -> list[dict[str, Any]]:
+    """Every tool as JSON-ready data, for the page that lists them: names, command line, hints, parameters."""
+    return [_facts(tool) for tool in CATALOG]
+
+
+def _facts(tool: Tool) -> dict[str, Any]:
+    parameters = described(tool.command.parameters.values())
+    command = " ".join(filter(None, ("agent-tools", tool.noun, tool.verb)))
+    return {
+        "name": tool.name,
+        "title": tool.title,
+        "command": command,
+        "usage": " ".join([command, "[OPTIONS]", *(given.word for given in parameters if given.is_word)]),
+        "surface": tool.surface,
+        "toolset": tool.toolset,
+        "hints": tool.hints,
+        "paragraphs": [" ".join(paragraph.split()) for paragraph in tool.description.split("\n\n")],
+        "parameters": [given.row() for given in parameters],
+    }
+
+
 async def call(
     tool: Tool,
     root: Root,
@@ -201,7 +236,7 @@ async def call(
     Raises:
         WorkbenchError: anything that the caller can understand and mend.
     """
-    injected = {
+    injected: dict[str, Any] = {
         "root": root,
         "report": report,
         "progress": progress,
@@ -209,6 +244,8 @@ async def call(
         "resume_with": resume_with,
     }
     known = tool.signature.parameters
+    if "facts" in known:
+        injected["facts"] = {"tools": tool_facts()}
     given = tool.check(arguments) | {name: value for name, value in injected.items() if name in known}
     if inspect.iscoroutinefunction(tool.function):
         result = await tool.function(**given)

@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import typer
-from pydantic.fields import FieldInfo
 
 from agent_tools.catalog import CATALOG, Tool, call
 from agent_tools.jobs.local import Reporter
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.results import Positional, ToolResult
+from agent_tools.results import ToolResult
+from agent_tools.tool_parameters import ToolParameter, described
 from agent_tools.workspace.root import Root
 
 T = TypeVar("T")
@@ -115,8 +115,7 @@ def _command(tool: Tool) -> Callable[..., None]:
         if result.is_failure():
             raise typer.Exit(1)
 
-    positional = next(iter(tool.parameters), "")
-    options = [_option(parameter, name == positional) for name, parameter in tool.parameters.items()]
+    options = [_option(given) for given in described(tool.parameters.values())]
     own = [
         inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, annotation=_JSON, default=False),
@@ -154,27 +153,17 @@ def _cancelled_by_signals(tool: Tool) -> Iterator[threading.Event | None]:
 _JSON = Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")]
 
 
-def _option(parameter: inspect.Parameter, first: bool) -> inspect.Parameter:
-    plain, text = _described(parameter.annotation)
-    is_list = get_origin(plain) is tuple
-    required = parameter.default is parameter.empty
-    is_marked = Positional in get_args(parameter.annotation)
-    is_word = is_list or is_marked or (first and plain is str and parameter.kind is not parameter.KEYWORD_ONLY)
-    kind = typer.Argument if is_word else typer.Option
-    default = parameter.empty if required else (list(parameter.default) if is_list else parameter.default)
+def _option(given: ToolParameter) -> inspect.Parameter:
+    kind = typer.Argument if given.is_word else typer.Option
+    default = list(given.default) if given.is_list and not given.required else given.default
     return inspect.Parameter(
-        parameter.name,
+        given.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[list[str] if is_list else plain, kind(help=text, show_default=not is_list)],
+        default=inspect.Parameter.empty if given.required else default,
+        annotation=Annotated[
+            list[str] if given.is_list else given.annotation, kind(help=given.meaning, show_default=not given.is_list)
+        ],
     )
-
-
-def _described(annotation: Any) -> tuple[Any, str]:
-    if get_origin(annotation) is not Annotated:
-        return annotation, ""
-    plain, *notes = get_args(annotation)
-    return plain, next((note.description or "" for note in notes if isinstance(note, FieldInfo)), "")
 
 
 def _or_exit(work: Callable[[], T], as_json: bool = False) -> T:

@@ -11,6 +11,7 @@ import yaml
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from agent_tools.handbook.configuration import read_configuration
 from ocr.datasets.schemas import CacheConfig, DatasetConfig, ImageLoadingConfig
 from ocr.inference import compose_config
 
@@ -105,3 +106,20 @@ def test_every_target_of_the_configuration_exists() -> None:
     for target in targets(config):
         if target != "ocr.models.architecture.build_dbnet":  # a function
             assert get_class(target)
+
+
+def test_every_key_that_the_handbook_lists_is_one_that_hydra_composes() -> None:
+    composed = OmegaConf.to_container(compose_config("evaluate", ["preset=naive", "model=tiny"]))
+
+    def there(name: str) -> bool:
+        node: Any = composed
+        for step in name.split("."):
+            if not isinstance(node, dict) or step not in node:
+                return False
+            node = node[step]
+        return True
+
+    files = [file for file in read_configuration(CONFIGS, CONFIGS.parent) if file.path.name != "resnet18.yaml"]
+    listed = [key.name for file in files for key in file.keys if not key.name.startswith("hydra.")]
+    assert [name for name in listed if not there(name)] == []
+    assert len(listed) > 100

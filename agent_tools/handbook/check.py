@@ -29,7 +29,7 @@ from agent_tools.handbook.findings import FINDINGS_PAGES, worst_rows
 from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
 from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.inputs import document_inputs
-from agent_tools.handbook.pages import PAGES, Facts, draft_page, page_of
+from agent_tools.handbook.pages import PAGES, Facts, Plot, draft_page, page_inputs, page_of, plot_beside
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
 from agent_tools.handbook.session_files import HANDOVER_FILE, HANDOVER_PAGE
@@ -76,6 +76,7 @@ def check_documents(
     problems += [problem for path in records if path.name[0] != "." for problem in _check_record(path, root)]
     problems += [problem for place in places for problem in _check_handovers(place, root)]
     problems += _check_handbook_pages(places, root, facts)
+    problems += _check_page_plots(places, root)
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -174,6 +175,32 @@ def _check_handovers(place: Path, root: Path) -> list[Problem]:
         Problem(path=relative(path, root), kind="missing", message=f"{HANDOVER_PAGE} is missing beside it; {RENDER}.")
         for path in missing
     ]
+
+
+def _check_page_plots(places: Sequence[Path], root: Path) -> list[Problem]:
+    """The plots beside the pages that are there: drawn from what the page says, and not edited by hand."""
+    pages = [(page.plot, root / page.path) for page in PAGES if page.plot is not None]
+    found = [
+        _check_page_plot(plot, path, root)
+        for plot, path in pages
+        if path.is_file() and any(path.is_relative_to(place) for place in places)
+    ]
+    return [problem for problem in found if problem is not None]
+
+
+def _check_page_plot(plot: Plot, page: Path, root: Path) -> Problem | None:
+    path = plot_beside(page)
+    name = relative(path, root)
+    if not path.is_file():
+        return Problem(path=name, kind="missing", message=f"{name} is missing; {RENDER}.")
+    try:
+        inputs = page_inputs(read_text(page), name)
+    except DocumentError:
+        # the page itself is reported, and why
+        return None
+    if is_current(read_text(path), inputs, plot.version):
+        return None
+    return Problem(path=name, kind="stale", message=f"{name} is stale or edited by hand; {RENDER}.")
 
 
 def _check_record(path: Path, root: Path) -> list[Problem]:

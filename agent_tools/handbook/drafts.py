@@ -23,7 +23,7 @@ from agent_tools.handbook.blocks import (
     read_text,
 )
 from agent_tools.handbook.figures import FigureError
-from agent_tools.handbook.inputs import document_inputs, record_files
+from agent_tools.handbook.inputs import document_inputs
 from agent_tools.handbook.markdown import SafeSource, environment
 from agent_tools.handbook.state import RecordEntry, record_source, relative
 from agent_tools.records.schema import RunRecord
@@ -35,6 +35,13 @@ TEMPLATE_VERSIONS = {
     "judge": "v1",
     "performance": "v2",
     "handover": "v1",
+    "history": "v1",
+    "tools": "v1",
+    "configuration": "v1",
+    "gates": "v1",
+    "api": "v1",
+    "architecture": "v1",
+    "rooms_plot": "v1",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
     "history_plot": "v1",
@@ -170,7 +177,7 @@ def load_record(path: Path, root: Path) -> StoredRecord:
     return StoredRecord(path, record, json.loads(content))
 
 
-def record_entries(folder: Path, page: Path, root: Path) -> list[RecordEntry]:
-    """All records of a folder of records or of sessions, as a page shows them."""
-    stored = (load_record(path, root) for path in record_files(folder))
+def record_entries(files: Iterable[Path], page: Path, root: Path) -> list[RecordEntry]:
+    """Records as a page shows them."""
+    stored = (load_record(path, root) for path in files)
     return [RecordEntry(one.record, record_source(one.record.id, one.data, one.path, page.parent)) for one in stored]

@@ -40,7 +40,7 @@ CALCULATIONS: dict[str, Callable[..., float]] = {
     "rest": lambda whole, *parts: max(0.0, whole - sum(parts)),
 }
 
-_CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _LINK = re.compile(r"!?\[(?:[^\[\]\\]|\\.)*\]\((?P<target>[^()\s]*)\)")
 _COMMENT = re.compile(r"<!--.*?-->")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}(?::\d{2})?)?\b")
@@ -92,13 +92,22 @@ def has_number(text: str) -> bool:
     return _NUMBER.search(text) is not None
 
 
+def split_numbers(text: str) -> list[str]:
+    """Plain text in turn without and with a number that the check would take for a measured one, its unit included."""
+    parts, end = [], 0
+    for match in _NUMBER.finditer(text):
+        parts += [text[end : match.start()], match[0]]
+        end = match.end()
+    return [*parts, text[end:]]
+
+
 def read_line(line: str) -> Iterator[Shown | SourceLink]:
     """The numbers and source links of one Markdown line, in order. Headings have none."""
     if line.lstrip().startswith("#"):
         return
     line = _LIST_ITEM.sub("", line)
     # code goes first: a link or a number inside it is quoted, not said
-    line = _DATE.sub("", _COMMENT.sub("", _CODE.sub("`", line)))
+    line = _DATE.sub("", _COMMENT.sub("", CODE_SPAN.sub("`", line)))
     end = 0
     for link in _LINK.finditer(line):
         yield from _numbers(line[end : link.start()])

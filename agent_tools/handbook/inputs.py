@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from agent_tools.handbook.blocks import DocumentError, Header, files_digest
@@ -18,9 +19,15 @@ HEADER_VALUES: dict[str, set[str]] = {
     "judge": {"simulations"},
     "performance": {"records"},
     "handover": {"handover"},
+    "history": {"records"},
+    "configuration": {"configs"},
+    "tools": set(),
+    "gates": set(),
+    "api": set(),
+    "architecture": set(),
 }
 """Per kind of document, what its header names: paths relative to the document's folder."""
-FROM_CODE: frozenset[str] = frozenset()
+FROM_CODE: frozenset[str] = frozenset({"tools", "gates", "api", "architecture"})
 """Kinds that are made from facts about the code, whose digest only `agent-tools docs check` can calculate."""
 
 RECORD_OF_A_SESSION = re.compile(r"(?:\.\./[^/]+/)?records/[^/]+\.json")
@@ -67,9 +74,27 @@ def handover_files(path: Path) -> list[Path]:
     return [path, *records]
 
 
+def history_files(folder: Path) -> list[Path]:
+    """The records of such a folder that tell the project's history: measured lines of commits and reported figures."""
+    return [path for path in record_files(folder) if "-history-" in path.name or "-reported-" in path.name]
+
+
+def configuration_files(folder: Path) -> list[Path]:
+    """The YAML files of a configuration folder, by path."""
+    return sorted(folder.rglob("*.yaml"))
+
+
 def plan_files(folder: Path) -> list[Path]:
     """The plan files of a ledger, by name; none when the folder does not exist."""
     return sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+
+
+FILES_BELOW: dict[str, Callable[[Path], list[Path]]] = {
+    "performance": record_files,
+    "history": history_files,
+    "configuration": configuration_files,
+}
+"""Kinds whose header names one folder -> the files below it that they are made from."""
 
 
 def document_inputs(header: Header, folder: Path, facts_digest: str | None = None) -> dict[str, str]:
@@ -100,9 +125,10 @@ def document_inputs(header: Header, folder: Path, facts_digest: str | None = Non
         if simulation is None:
             raise DocumentError("no simulation record is left; restore one, or delete the document.")
         return {"all": files_digest([simulation], folder)}
+    if header.document in FILES_BELOW:
+        (named,) = header.values.values()
+        return {"all": files_digest(FILES_BELOW[header.document](_below(folder, named)), folder)}
     records = record_files(_below(folder, header.values["records"]))
-    if header.document == "performance":
-        return {"all": files_digest(records, folder)}
     plans = plan_files(_below(folder, header.values["plans"]))
     return {
         "records": files_digest(records, folder),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import shlex
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from agent_tools.handbook import budgets
-from agent_tools.handbook.figures import FigureError, Source, has_number
+from agent_tools.handbook.figures import CODE_SPAN, FigureError, Source, has_number, split_numbers
 
 _SPECIAL = re.compile(r"([\\`|\[\]*])")
 
@@ -30,7 +31,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    env.globals.update(code=code, date=date, href=href, heading=heading, sentence=sentence, shell=shlex.join)
+    env.globals.update(
+        code=code, date=date, href=href, heading=heading, quoted=quoted, sentence=sentence, shell=shlex.join
+    )
     env.filters["within"] = within
     return env
 
@@ -61,13 +64,43 @@ def text(value: str) -> Markup:
 
 def heading(value: str) -> Markup:
     """Text from a record or a plan on one line, Markdown and HTML escaped, numbers left as they are."""
-    return Markup(_SPECIAL.sub(r"\\\1", _one_line(value)).replace("<", "&lt;"))  # noqa: S704 - escaped right here
+    return _escaped(_one_line(value))
+
+
+def _escaped(value: str) -> Markup:
+    return Markup(_SPECIAL.sub(r"\\\1", value).replace("<", "&lt;"))  # noqa: S704 - escaped right here
 
 
 def sentence(value: str) -> Markup:
     """Text from a record with a capital first letter and a full stop at its end."""
     line = _one_line(value).rstrip(".")
     return text(line[:1].upper() + line[1:]) + "."
+
+
+def quoted(value: str) -> Markup:
+    """What the code says of itself, on one line: its code marks stay, and each of its numbers stands in such marks.
+
+    A number of the code is no measurement: in code marks it is a quotation.
+    """
+    line, end, parts = _one_line(value), 0, list[Markup]()
+    for span in CODE_SPAN.finditer(line):
+        parts += [*_numbers_as_code(line[end : span.start()]), code(span[2])]
+        end = span.end()
+    parts = [part for part in [*parts, *_numbers_as_code(line[end:])] if part]
+    # two code spans that touch would be read as one
+    gaps = [
+        " " if before.endswith("`") and after.startswith("`") else "" for before, after in itertools.pairwise(parts)
+    ]
+    return Markup("").join(itertools.chain.from_iterable(zip(parts, [*gaps, ""], strict=False)))
+
+
+def _numbers_as_code(value: str) -> list[Markup]:
+    # a lone backtick is written as an entity: escaped, it would still pair with the marks around a number
+    parts = split_numbers(value)
+    return [
+        code(part) if place % 2 else Markup(str(_escaped(part)).replace("\\`", "&grave;"))  # noqa: S704 - escaped
+        for place, part in enumerate(parts)
+    ]
 
 
 def code(value: str) -> Markup:

@@ -1,7 +1,8 @@
 """The pages of the handbook that are made from many records, from the plan ledger, or from the code itself.
 
 To add one: a template `KIND.md.j2`, its version in `drafts.TEMPLATE_VERSIONS`, what its header names in
-`inputs.HEADER_VALUES`, and a row of `PAGES` here. Rendering, the check and the web page then know it.
+`inputs.HEADER_VALUES`, what it prints in `page_contents`, and a row of `PAGES` here. Rendering, the check and the web
+page then know it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent_tools.handbook.blocks import DocumentError, Header, text_digest
-from agent_tools.handbook.drafts import Draft, draft_document, load_record, record_entries
-from agent_tools.handbook.findings_files import plot_path
-from agent_tools.handbook.inputs import has_benchmark, newest_simulation, plan_files, record_files
-from agent_tools.handbook.markdown import SafeSource
-from agent_tools.handbook.performance import performance_values
+from agent_tools.handbook.api import read_api
+from agent_tools.handbook.blocks import DocumentError, Header, parse_document, read_text, text_digest
+from agent_tools.handbook.drafts import TEMPLATE_VERSIONS, Draft, draft_document
+from agent_tools.handbook.gate_list import gate_facts
+from agent_tools.handbook.inputs import has_benchmark, history_files, newest_simulation, record_files
+from agent_tools.handbook.page_contents import (
+    Contents,
+    Request,
+    configuration_contents,
+    facts_contents,
+    history_contents,
+    judge_contents,
+    performance_contents,
+    state_contents,
+)
 from agent_tools.handbook.plans import PLANS_FOLDER
-from agent_tools.handbook.state import read_ledger, record_source, relative, state_values
+from agent_tools.handbook.plots.rooms import draw_rooms
+from agent_tools.handbook.plots.stamps import is_current, stamp
+from agent_tools.handbook.rooms import read_rooms
+from agent_tools.handbook.state import relative
 
 STATE_PAGE = "99_current_state.md"
 STATE_PATH = f"docs/ai_handbook/{STATE_PAGE}"
@@ -29,28 +42,16 @@ Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Request:
-    """One page to be made.
+class Plot:
+    """A drawing of a page's facts, beside the page and under its name. `kind` is its key in `TEMPLATE_VERSIONS`."""
 
-    Attributes:
-        path: where it stands.
-        root: the repository.
-        sources: the folders and files that its header names.
-        facts: what the page is made from that no single file holds; None for all others.
-    """
+    kind: str
+    draw: Callable[[Any], str]
 
-    path: Path
-    root: Path
-    sources: Mapping[str, Path]
-    facts: Any = None
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a page's template prints, and the sources of its numbers."""
-
-    values: Mapping[str, Any]
-    sources: tuple[SafeSource, ...] = ()
+    @property
+    def version(self) -> str:
+        """The version that the stamp of the drawing carries."""
+        return TEMPLATE_VERSIONS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Page:
         read_facts: reads facts about the code of a repository, for a page that is not made from files that it names.
         given_facts: the facts come from the caller.
         always: it is made even where nothing calls for it, and then says so.
+        plot: what is drawn from the facts and stands beside the page.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class Page:
     read_facts: Callable[[Path], Any] | None = None
     given_facts: bool = False
     always: bool = False
+    plot: Plot | None = None
 
     @property
     def follows_records(self) -> bool:
@@ -131,51 +134,97 @@ def draft_page(
     return draft_document(path, header, contents.values, contents.sources, root, digest)
 
 
-def _state(request: Request) -> Contents:
-    entries = record_entries(request.sources["records"], request.path, request.root)
-    ledger = read_ledger(plan_files(request.sources["plans"]), request.path.parent)
-    sources = (*(entry.source for entry in entries), *(entry.source for entry in ledger))
-    return Contents(state_values(entries, ledger), sources)
+def draft_plot(page: Page, draft: Draft, root: Path, facts: Facts | None = None) -> list[Draft]:
+    """Draft of the plot beside a drafted page, drawn anew only if it is not current; none for a page without one."""
+    if page.plot is None:
+        return []
+    path, inputs = plot_beside(draft.path), page_inputs(draft.text, page.path)
+    before = read_text(path) if path.is_file() else None
+    if before is not None and is_current(before, inputs, page.plot.version):
+        return [Draft(path, before, before)]
+    return [Draft(path, stamp(page.plot.draw(page.facts(root, facts)), inputs, page.plot.version), before)]
 
 
-def _judge(request: Request) -> Contents:
-    newest = newest_simulation(request.sources["simulations"])
-    entry = load_record(newest, request.root) if newest is not None else None
-    if entry is None or entry.record.simulation is None:
-        where = relative(request.path, request.root)
-        raise DocumentError(f"{where} needs a record of a simulation, and there is none; make one.")
-    source = record_source(entry.record.id, entry.data, entry.path, request.path.parent)
-    return Contents({"record": entry.record, "simulation": entry.record.simulation, "r": source}, (source,))
+def plot_beside(page: Path) -> Path:
+    """Where the plot of a page stands."""
+    return page.with_suffix(".svg")
 
 
-def _performance(request: Request) -> Contents:
-    folder, page = request.sources["records"], request.path
-    entries = record_entries(folder, page, request.root)
-    sessions = {path.stem: path.parent.parent for path in record_files(folder)}
-    plots = {entry.record.id: plot_path(entry.record, sessions[entry.record.id]) for entry in entries}
-    linked = {record: relative(plot, page.parent) for record, plot in plots.items() if plot is not None}
-    return Contents(performance_values(entries, linked), tuple(entry.source for entry in entries))
+def page_inputs(text: str, where: str) -> str:
+    """The digest of what a rendered page was made from, as its first block says; its plot is made from the same.
+
+    Raises:
+        DocumentError: the page cannot be parsed.
+    """
+    return parse_document(text, where).blocks[0].attributes.get("inputs", "")
+
+
+def _has_workbench(root: Path) -> str:
+    return "the workbench's own code" if (root / "agent_tools/catalog.py").is_file() else ""
 
 
 PAGES: tuple[Page, ...] = (
     Page(
         "judge",
         "docs/ai_handbook/02_dev_guide/judge.md",
-        _judge,
+        judge_contents,
         lambda root: "a simulation" if newest_simulation(root / "logs") else "",
         {"simulations": "logs"},
     ),
     Page(
         "performance",
         "docs/ai_handbook/02_dev_guide/performance.md",
-        _performance,
+        performance_contents,
         lambda root: "a benchmark" if has_benchmark(root / "logs") else "",
         {"records": "logs"},
     ),
     Page(
+        "history",
+        "docs/ai_handbook/02_dev_guide/history.md",
+        history_contents,
+        lambda root: "a history" if history_files(root / "logs") else "",
+        {"records": "logs"},
+    ),
+    Page(
+        "architecture",
+        "docs/ai_handbook/01_architecture/map.md",
+        facts_contents,
+        _has_workbench,
+        read_facts=read_rooms,
+        plot=Plot("rooms_plot", draw_rooms),
+    ),
+    Page(
+        "tools",
+        "docs/ai_handbook/03_reference/tools.md",
+        facts_contents,
+        _has_workbench,
+        given_facts=True,
+    ),
+    Page(
+        "configuration",
+        "docs/ai_handbook/03_reference/configuration.md",
+        configuration_contents,
+        lambda root: "a configuration" if (root / "configs/train.yaml").is_file() else "",
+        {"configs": "configs"},
+    ),
+    Page(
+        "gates",
+        "docs/ai_handbook/03_reference/gates.md",
+        facts_contents,
+        _has_workbench,
+        read_facts=lambda _root: gate_facts(),
+    ),
+    Page(
+        "api",
+        "docs/ai_handbook/03_reference/api.md",
+        facts_contents,
+        _has_workbench,
+        read_facts=read_api,
+    ),
+    Page(
         "current_state",
         STATE_PATH,
-        _state,
+        state_contents,
         lambda root: "records" if record_files(root / "logs") else "",
         {"records": "logs", "plans": PLANS_FOLDER},
         always=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent_tools.handbook.drafts import Draft, inside, write_drafts
 from agent_tools.handbook.findings_files import draft_folder
 from agent_tools.handbook.handover_page import draft_handover
-from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, page_of
+from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, draft_plot, page_of
 from agent_tools.handbook.plans import PLANS_FOLDER
 from agent_tools.handbook.session_files import HANDOVER_FILE
 
@@ -100,4 +100,6 @@ def draft_all(root: Path, facts: Facts | None = None) -> list[Draft]:
     handed = sorted(path.parent for path in (root / "logs").glob(f"*/{HANDOVER_FILE}"))
     drafts += [draft_handover(folder, root) for folder in handed]
     shown = [page for page in PAGES if page.wanted(root) and page.can_be_made(facts)]
-    return [*drafts, *(draft_page(page, root, facts=facts) for page in shown)]
+    pages = [(page, draft_page(page, root, facts=facts)) for page in shown]
+    plots = [plot for page, draft in pages for plot in draft_plot(page, draft, root, facts)]
+    return [*drafts, *(draft for _, draft in pages), *plots]

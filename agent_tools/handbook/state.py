@@ -173,7 +173,9 @@ def state_values(records: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) ->
         ),
         "overrides": [entry for entry in newest_first if entry.record.override],
         "reported": [
-            _reported(entry) for entry in sorted(records, key=lambda entry: entry.record.id) if entry.record.reported
+            reported_entry(entry)
+            for entry in sorted(records, key=lambda entry: entry.record.id)
+            if entry.record.reported
         ],
         "ledger": bool(ledger),
         "completed": [entry for entry in ledger if entry.plan.closed],
@@ -183,7 +185,8 @@ def state_values(records: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) ->
     }
 
 
-def _reported(entry: RecordEntry) -> dict[str, Any]:
+def reported_entry(entry: RecordEntry) -> dict[str, Any]:
+    """A reported figure as the templates print it: the record, its source, and the decimals that it was given with."""
     text = f"{entry.source.value('reported/value'):.10g}"
     return {"record": entry.record, "source": entry.source, "decimals": len(text.partition(".")[2])}
 

@@ -1,0 +1,1 @@
+"""Experiments: sides, orders, samples in fresh processes, statistics and verdicts."""

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from agent_tools.handbook import check, render
 from agent_tools.handbook.blocks import DocumentError
+from agent_tools.handbook.pages import Facts
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
@@ -36,10 +37,11 @@ class Rendered(ToolResult):
 
 def docs_render(
     root: Root,
-    folder: Annotated[str, Field(description="with records/; '' = all of logs/ and the state page")] = "",
+    folder: Annotated[str, Field(description="with records/; '' = all of logs/ and the handbook")] = "",
     records: Annotated[tuple[str, ...], Field(description="only the findings of these ids")] = (),
+    facts: Facts | None = None,
 ) -> Rendered:
-    """Render findings and the state page from the records. Hand-written notes in them are kept.
+    """Render findings and the handbook's generated pages. Hand-written notes in them are kept.
 
     Use it after a measurement or when docs_check says stale. It refuses to overwrite edited generated text.
     """
@@ -50,7 +52,7 @@ def docs_render(
         is_session = place.parent == root.path / "logs"
         paths = render.render_session(root.path, place) if is_session else render.render_demo(root.path, place)
     else:
-        paths = render.render_all(root.path)
+        paths = render.render_all(root.path, facts)
     return Rendered(documents=[root.relative(path) for path in paths])
 
 
@@ -81,12 +83,14 @@ class DocumentsCheck(ToolResult):
         return not self.ok
 
 
-def docs_check(root: Root, limit: Annotated[int, Field(ge=1, le=200)] = 50) -> DocumentsCheck:
+def docs_check(
+    root: Root, limit: Annotated[int, Field(ge=1, le=200)] = 50, facts: Facts | None = None
+) -> DocumentsCheck:
     """Check that documents agree with records and ladders with their samples: nothing stale, edited or missing.
 
     Use it before a commit. It never writes; docs_render mends what is stale.
     """
-    found = [f"{p.path}: {p.kind}: {p.message}" for p in check.check_documents(root.path)]
+    found = [f"{p.path}: {p.kind}: {p.message}" for p in check.check_documents(root.path, facts=facts)]
     problems = [shown(problem)[:500] for problem in [*found, *summary_problems(root.path)]]
     kept, _ = page(problems, 0, limit)
     return DocumentsCheck(ok=not problems, problems=kept, omitted=len(problems) - len(kept))

@@ -1,0 +1,1 @@
+"""What the other rooms of the trainer stand on: cache files, decoders, geometry, digests, errors."""

@@ -192,3 +192,11 @@ def test_200_records_and_10000_files_stay_within_the_budget(clone):
     # each of the records has no findings, and the state page does not know them
     assert "201 STALE" in text.splitlines()[0]
     assert "193 older ones: `agent-tools record list" in text
+
+
+def test_a_page_made_from_the_code_is_not_called_stale_unless_somebody_edited_it(clone):
+    page = clone / "logs/2026-11-21_main-job/tools.md"
+    shutil.copy2(REPOSITORY / "docs/ai_handbook/03_reference/tools.md", page)
+    assert "documents: nothing stale" in collect(clone).splitlines()[0]
+    page.write_text(page.read_text().replace("# Tools", "# All tools", 1))
+    assert "block generated:title was edited by hand" in part(collect(clone), "Current State")
