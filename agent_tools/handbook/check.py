@@ -29,6 +29,7 @@ from agent_tools.handbook.findings import FINDINGS_PAGES, worst_rows
 from agent_tools.handbook.findings_files import draft_findings_page, findings_path, plot_path, plot_version
 from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.inputs import document_inputs
+from agent_tools.handbook.named_things import dangling_names
 from agent_tools.handbook.pages import PAGES, Facts, Plot, draft_page, page_inputs, page_of, plot_beside
 from agent_tools.handbook.plans import read_header
 from agent_tools.handbook.plots.stamps import is_current
@@ -42,7 +43,7 @@ OWNED_NAMES = ("*-findings.md", f"logs/*/{HANDOVER_PAGE}", *(page.path for page 
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
-ProblemKind = Literal["stale", "edited", "unowned", "orphan", "missing", "broken"]
+ProblemKind = Literal["stale", "edited", "unowned", "orphan", "missing", "broken", "dangling"]
 
 
 class Problem(BaseModel):
@@ -77,6 +78,7 @@ def check_documents(
     problems += [problem for place in places for problem in _check_handovers(place, root)]
     problems += _check_handbook_pages(places, root, facts)
     problems += _check_page_plots(places, root)
+    problems += _check_names(root, facts) if folders is None else []
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -174,6 +176,15 @@ def _check_handovers(place: Path, root: Path) -> list[Problem]:
     return [
         Problem(path=relative(path, root), kind="missing", message=f"{HANDOVER_PAGE} is missing beside it; {RENDER}.")
         for path in missing
+    ]
+
+
+def _check_names(root: Path, facts: Facts | None) -> list[Problem]:
+    """What hand-written text names has to exist. Broken pages are reported by `check_document`."""
+    commands = [tool["command"].removeprefix("agent-tools ") for tool in (facts or {}).get("tools", ())]
+    return [
+        Problem(path=found.path, kind="dangling", message=f"{found.path}: {found.message}; mend the page.")
+        for found in dangling_names(root, [*commands, "serve"] if commands else [])
     ]
 
 

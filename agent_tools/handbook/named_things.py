@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from agent_tools.handbook.blocks import is_owned, parse_document, read_text
+from agent_tools.handbook.blocks import DocumentError, is_owned, parse_document, read_text
 
 PAGES_OF_PEOPLE = ("README.md", "AGENTS.md", "docs/ai_handbook/**/*.md")
 PLANS = "07_planning/plans/"
@@ -145,4 +145,13 @@ def dangling_names(root: Path, commands: Sequence[str] = ()) -> list[Dangling]:
         commands: `noun verb` of every command; without any, commands are not looked up.
     """
     named = Named(root, frozenset(commands))
-    return [one for page in pages_of_people(root) for one in named.dangling(page)]
+    return [one for page in pages_of_people(root) if _readable(page) for one in named.dangling(page)]
+
+
+def _readable(page: Path) -> bool:
+    """Whether a page can be read; the documents check says of one that cannot why."""
+    try:
+        written_by_people(page)
+    except DocumentError:
+        return False
+    return True

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_tools.handbook.check import check_documents
 from agent_tools.handbook.named_things import dangling_names, pages_of_people
 
 COMMANDS = ("docs check", "docs render", "demo", "bench run")
@@ -85,3 +86,18 @@ def test_the_pages_of_this_project_name_nothing_in_vain() -> None:
     commands = [f"{tool.noun} {tool.verb}".strip() for tool in CATALOG] + ["serve"]
     assert len(pages_of_people(root)) > 5
     assert dangling_names(root, commands) == []
+
+
+def test_the_documents_check_reports_them(project: Path) -> None:
+    (project / "README.md").write_text("see `ocr/clu.py` and `agent-tools docs chek`")
+    facts = {"tools": [{"command": "agent-tools docs check"}]}
+    found = [(problem.kind, problem.message) for problem in check_documents(project, facts=facts)]
+    assert [kind for kind, _ in found] == ["dangling", "dangling"]
+    assert "`ocr/clu.py` does not exist" in found[0][1]
+    assert "mend the page" in found[0][1]
+
+
+def test_a_page_that_cannot_be_parsed_is_left_to_the_check_that_says_why(project: Path) -> None:
+    page = project / "docs/ai_handbook/99_current_state.md"
+    page.write_text("<!-- OWNED document=current_state; x -->\n\nloose words `ocr/gone.py`\n")
+    assert dangling_names(project) == []
