@@ -10,6 +10,8 @@ import pytest
 from agent_tools.jobs import processes
 from agent_tools.jobs.processes import Finished, ProcessError, run_bounded
 
+MARKER = f"{os.getpid()}-"
+"""Another run of these tests on this machine has processes of its own."""
 LEAVE = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)"
 STRAGGLER = f"import subprocess, sys; {LEAVE}"
 
@@ -19,7 +21,7 @@ def run(tmp_path, code: str, seconds: float = 20, cap: int = 10_000, marker: str
         return await run_bounded(
             [sys.executable, "-c", code],
             folder=tmp_path,
-            environment={"PATH": os.environ["PATH"], "TEST_MARKER": marker},
+            environment={"PATH": os.environ["PATH"], "TEST_MARKER": MARKER + marker},
             seconds=seconds,
             output_cap=cap,
         )
@@ -39,7 +41,7 @@ def test_the_time_limit_ends_the_whole_tree(tmp_path):
     finished = run(tmp_path, STRAGGLER + "; import time; time.sleep(300)", seconds=1.0, marker="limit")
     assert finished.timed_out
     assert time.monotonic() - started < 30
-    assert processes.marked("TEST_MARKER", "limit") == []
+    assert processes.marked("TEST_MARKER", MARKER + "limit") == []
 
 
 def test_the_output_cap_ends_an_endless_printer(tmp_path):
@@ -53,7 +55,7 @@ def test_a_program_that_leaves_a_process_holding_its_output_does_not_hang_the_ca
     finished = run(tmp_path, STRAGGLER + "; print('done')", marker="holder")
     assert finished.output == b"done\n"
     assert time.monotonic() - started < 30
-    assert processes.marked("TEST_MARKER", "holder") == []
+    assert processes.marked("TEST_MARKER", MARKER + "holder") == []
 
 
 def test_a_cancelled_call_leaves_no_process(tmp_path):
@@ -62,13 +64,13 @@ def test_a_cancelled_call_leaves_no_process(tmp_path):
             await run_bounded(
                 [sys.executable, "-c", STRAGGLER + "; import time; time.sleep(300)"],
                 folder=tmp_path,
-                environment={"PATH": os.environ["PATH"], "TEST_MARKER": "vanish"},
+                environment={"PATH": os.environ["PATH"], "TEST_MARKER": MARKER + "vanish"},
                 seconds=60,
                 output_cap=1000,
             )
 
     anyio.run(vanish)
-    assert processes.marked("TEST_MARKER", "vanish") == []
+    assert processes.marked("TEST_MARKER", MARKER + "vanish") == []
 
 
 def test_a_missing_program_is_a_sentence(tmp_path):

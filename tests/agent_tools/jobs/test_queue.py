@@ -90,7 +90,7 @@ def test_a_queued_job_is_cancelled_at_once_and_never_runs(tmp_path):
         assert (cancelled.status, cancelled.message) == ("cancelled", "cancelled on request")
         assert cancelled.ended
         until(lambda gone=state: not is_alive(gone.supervisor_pid, gone.supervisor_started))
-        assert runners.status(state.id, tmp_path).log_tail == []
+        assert "\n".join(runners.status(state.id, tmp_path).log_tail) == ""
     assert state_of(first, tmp_path).status == "running"
 
 

@@ -1,5 +1,6 @@
 """Running pytest as a tool: structured, bounded, honest about what it did not run."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,10 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_x.py").write_text(SUITE)
     return tmp_path
+
+
+MARKER = f"{os.getpid()}-"
+"""Another run of these tests on this machine has processes of its own."""
 
 
 def run(folder: Path, **arguments) -> SuiteResult:
@@ -131,7 +136,7 @@ def test_an_expression_that_pytest_refuses_is_a_sentence(project):
 
 
 def test_the_time_limit_ends_everything_and_keeps_what_was_seen(project, monkeypatch):
-    monkeypatch.setenv("TEST_MARKER", "suite-limit")
+    monkeypatch.setenv("TEST_MARKER", MARKER + "suite-limit")
     (project / "tests" / "test_slow.py").write_text(
         "import subprocess, sys, time\n"
         "def test_a(): pass\n"
@@ -144,11 +149,11 @@ def test_the_time_limit_ends_everything_and_keeps_what_was_seen(project, monkeyp
     assert time.monotonic() - started < 60
     assert result.timed_out
     assert result.passed == 1
-    assert marked("TEST_MARKER", "suite-limit") == []
+    assert marked("TEST_MARKER", MARKER + "suite-limit") == []
 
 
 def test_a_caller_that_vanishes_takes_the_tests_with_it(project, monkeypatch):
-    monkeypatch.setenv("TEST_MARKER", "suite-vanish")
+    monkeypatch.setenv("TEST_MARKER", MARKER + "suite-vanish")
     (project / "tests" / "test_slow.py").write_text("import time\ndef test_b(): time.sleep(300)\n")
 
     async def vanish() -> None:
@@ -156,7 +161,7 @@ def test_a_caller_that_vanishes_takes_the_tests_with_it(project, monkeypatch):
             await run_tests(Root.at(project), paths=("tests/test_slow.py",))
 
     anyio.run(vanish)
-    assert marked("TEST_MARKER", "suite-vanish") == []
+    assert marked("TEST_MARKER", MARKER + "suite-vanish") == []
 
 
 def test_progress_is_reported_while_tests_run(project):
