@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_tools.catalog import tool_facts
 from agent_tools.handbook import render
 from agent_tools.workspace import hooks
 from agent_tools.workspace.root import Root
@@ -29,11 +30,11 @@ def git(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A committed project with the workbench in it, its records and its rendered pages; no configuration of a user."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    for name in ("agent_tools", "templates"):
-        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("agent_tools", "templates", "ocr", "configs", "runners"):
+        shutil.copytree(REPOSITORY / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.ckpt"))
     shutil.copy2(REPOSITORY / "pyproject.toml", tmp_path)
     factory.store(tmp_path / "logs/2026-11-21_main-job/records", factory.trained())
-    render.render_all(tmp_path)
+    render.render_all(tmp_path, {"tools": tool_facts()})
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", "--all")
     assert git(tmp_path, "commit", "--quiet", "-m", "feat: start").returncode == 0
