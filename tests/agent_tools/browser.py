@@ -40,9 +40,7 @@ def require_chromium() -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if not missing:
         return
-    said = (
-        f"{' and '.join(missing)} is missing: `make test-web` installs it as root (Debian: apt install chromium-driver)"
-    )
+    said = f"no {' and no '.join(missing)}: `make test-web` installs both as root (Debian: apt install chromium-driver)"
     if os.environ.get("CI") == "true":
         pytest.fail(said)
     pytest.skip(said)

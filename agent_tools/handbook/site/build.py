@@ -89,7 +89,7 @@ def serve_site(root: Path, port: int, cancel: threading.Event | None) -> None:
     """
     _require(SERVERS)
     _require_free(port)
-    token = secrets.token_hex(8)
+    token, stop = secrets.token_hex(8), cancel or threading.Event()
     with tempfile.TemporaryDirectory(prefix="agent-tools-handbook-") as folder:
         source = Path(folder) / "source"
         source.mkdir()
@@ -102,7 +102,7 @@ def serve_site(root: Path, port: int, cancel: threading.Event | None) -> None:
             start_new_session=True,
         )
         try:
-            while process.poll() is None and not (cancel or threading.Event()).wait(0.2):
+            while process.poll() is None and not stop.wait(0.2):
                 pass
             ended = process.poll()
         finally:

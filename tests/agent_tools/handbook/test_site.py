@@ -148,7 +148,9 @@ def test_a_picture_that_is_not_there_is_refused():
         with_web_links("![x](gone.svg)", "README.md", PLACES)
 
 
-quoted = st.sampled_from(["`[x](gone.md)`", "``[`](gone.md)``", "<!-- ![](gone) -->", "\n\n```\n[x](gone.md)\n```\n\n"])
+quoted = st.sampled_from(
+    ["`[x](gone.md)` ", "``[`](gone.md)`` ", "<!-- ![](gone) -->", "\n\n```\n[x](gone.md)\n```\n\n"]
+)
 plain = st.text(alphabet="ab |*_#()<&é\n-", max_size=12)
 steps = st.lists(st.text(min_size=1, max_size=6).map(encode), min_size=1, max_size=3).map("/".join)
 
