@@ -1,4 +1,4 @@
-# setup demo test test-slurm bench serve docs. Each target calls setup, which is instant when nothing changed.
+# setup demo test test-slurm test-web bench serve docs. Each target calls setup, which is instant when nothing changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ DATA ?=
 BENCH_ARGS ?= --size 320 --images 40 --checkpoint ocr/models/pretrained/tiny-synthetic.ckpt model=tiny
 DEMO_ARGS := $(if $(DATA),--data $(DATA),)
 
-.PHONY: setup demo test test-slurm lint bench serve docs
+.PHONY: setup demo test test-slurm test-web lint bench serve docs
 
 setup: $(STAMP)
 
@@ -31,11 +31,16 @@ lint: setup
 
 # One thread per test process: two processes on two cores, each with its own pool, would fight for them.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not web'
 
 # The jobs that run in SLURM, in a SLURM of one node made for them; as root, which also installs it where it is missing.
 test-slurm: setup
 	bash scripts/slurm_node.sh $(BIN)/python -m pytest -m slurm tests/agent_tools/jobs/test_slurm.py
+
+# The web page of the handbook in a headless Chromium; as root, this also installs it where it is missing.
+test-web: setup
+	@sh scripts/install_chromium.sh
+	$(BIN)/python -m pytest -m web tests/agent_tools/test_site_in_browser.py
 
 bench: setup
 	$(BIN)/agent-tools bench gates $(BENCH_ARGS)
@@ -46,3 +51,4 @@ serve: setup
 docs: setup
 	$(BIN)/agent-tools docs render
 	$(BIN)/agent-tools docs check
+	$(BIN)/agent-tools docs build

@@ -36,6 +36,7 @@ from agent_tools.workflows import (
     records_entry,
     records_export,
     sessions,
+    site,
     training,
     tuning,
 )
@@ -304,6 +305,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql", surface="cli"),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
+    Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
+    Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),
     Tool("demo", demo.run_demo, "Show the project at work", read_only=False, surface="cli"),
     Tool("train_now", training.train_now, "Train here", read_only=False, surface="hidden"),
 )
