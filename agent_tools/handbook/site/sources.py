@@ -18,8 +18,6 @@ DOCUMENTS = (f"{HANDBOOK}/**/*.md", "logs/*/*.md", "README.md", "CHANGELOG.md")
 PICTURES = tuple(
     f"{place}/*.{kind}" for place in (f"{HANDBOOK}/**", "logs/*", "logs/*/*-worst") for kind in ("svg", "png", "jpg")
 )
-    f"{place}/*.{kind}" for place in (f"{HANDBOOK}/**", "logs/*", "logs/*/*-worst") for kind in ("svg", "png", "jpg")
-)
 WATCHED = ("docs", "logs")
 """Folders in which a change calls for another build."""
 
