@@ -147,7 +147,7 @@ def session_note(
     contains: str = "",
     lacks: str = "",
 ) -> NoteWritten:
-    """Write a note into the open session. done and claim need evidence: command [expects], record [figure, value], or
+    """Write a note into the open session. done and claim need evidence: command (expects), record (figure, value), or
     file with contains or lacks; it is verified at the next start. Use it as you go, also for what failed.
     """
     now = datetime.now(UTC)
