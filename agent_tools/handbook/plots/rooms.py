@@ -101,13 +101,14 @@ def _fill(figure: Figure, imports: Imports, places: Mapping[str, Place], rows: i
             _draw_arrow(axes, places[room], places[other], is_main=other in main[room])
     for room, place in places.items():
         _draw_room(axes, room, place)
-    explanation = "dark arrows: imports that follow from no other; pale: the rest; the two halves meet in files only"
+    explanation = "left the trainer, right agent_tools: dark arrows follow from no other; the halves meet in files only"
     write_titles(figure, "Which room imports which", explanation, "read from the code", "arrows point down")
 
 
 def _draw_room(axes: Axes, room: str, place: Place) -> None:
+    name = plain(room.removeprefix("agent_tools."), 30)
     axes.text(
-        place.x, place.row, plain(room, 30), ha="center", va="center", color=INK, fontsize=9, zorder=4,
+        place.x, place.row, name, ha="center", va="center", color=INK, fontsize=9, zorder=4,
         bbox={"boxstyle": "round,pad=0.45", "facecolor": "white", "edgecolor": MUTED, "linewidth": 1.0},
     )  # fmt: skip
 
