@@ -40,7 +40,7 @@ TEMPLATE_VERSIONS = {
     "configuration": "v1",
     "gates": "v1",
     "api": "v1",
-    "architecture": "v1",
+    "architecture": "v2",
     "rooms_plot": "v2",
     "ladder_plot": "v2",
     "comparison_plot": "v1",
@@ -58,6 +58,7 @@ History:
 - findings v4 (2026-11): the worst images of a run.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
 - performance v2 (2026-11): what tuning and the cache settings give, each from its own record.
+- architecture v2 (2026-11): which rooms are imported, no longer how often.
 - rooms_plot v2 (2026-11): rooms of the workbench without its name, so that a row of four fits.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """

@@ -1,8 +1,7 @@
-"""The rooms of the house and what they import, counted in the code, and the way of a sample through it."""
+"""The rooms of the house and what they import, read from the code, and the way of a sample through it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,18 +74,19 @@ STEPS: tuple[Step, ...] = (
 def read_rooms(root: Path) -> dict[str, Any]:
     """The rooms with what they import, and the steps with what each of their files says of itself.
 
-    A room is a package inside of one of `PACKAGES`, or a module that lies beside those packages. An import counts once
-    for each pair of modules.
+    A room is a package inside of one of `PACKAGES`, or a module that lies beside those packages. How often a room is
+    imported is not said: the page would be stale after almost every edit.
 
     Raises:
         DocumentError: a file that a step names is gone, or a file is not Python.
     """
     sources = {source.name: source for source in _all_sources(root)}
     rooms = {name: _room(name, root) for name in sources if name not in PACKAGES}
-    counts = _count_imports(sources, rooms)
-    names = sorted(set(rooms.values()))
+    imports = _imports(sources, rooms)
     return {
-        "rooms": [{"name": name, "says": _says(name, root), "imports": counts.get(name, {})} for name in names],
+        "rooms": [
+            {"name": name, "says": _says(name, root), "imports": sorted(imports[name])} for name in sorted(imports)
+        ],
         "steps": [_step(step, root) for step in STEPS],
     }
 
@@ -101,20 +101,14 @@ def _room(module: str, root: Path) -> str:
     return room if find_module(room, root) is not None else module
 
 
-def _count_imports(sources: dict[str, Source], rooms: dict[str, str]) -> dict[str, dict[str, int]]:
-    """Room -> the other rooms that its modules import -> the number of pairs of modules."""
+def _imports(sources: dict[str, Source], rooms: dict[str, str]) -> dict[str, set[str]]:
+    """Room -> the other rooms that its modules import."""
     known = frozenset(sources)
-    pairs = Counter(
-        (rooms[name], rooms[imported])
-        for name, source in sources.items()
-        if name in rooms
-        for imported in imported_modules(source, known)
-        if imported in rooms
-    )
-    found: dict[str, dict[str, int]] = {}
-    for (importer, imported), number in sorted(pairs.items()):
-        if importer != imported:
-            found.setdefault(importer, {})[imported] = number
+    found: dict[str, set[str]] = {room: set() for room in rooms.values()}
+    for name, source in sources.items():
+        if name in rooms:
+            imported = {rooms[module] for module in imported_modules(source, known) if module in rooms}
+            found[rooms[name]] |= imported - {rooms[name]}
     return found
 
 

@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 def draw_rooms(facts: Mapping[str, Any]) -> str:
     """The rooms and their imports as SVG; see `handbook.rooms.read_rooms` for the facts."""
-    imports = {room["name"]: sorted(room["imports"]) for room in facts["rooms"]}
+    imports = {room["name"]: room["imports"] for room in facts["rooms"]}
     places = lay_out(imports)
     rows = 1 + max((place.row for place in places.values()), default=0)
     return draw(11.0, 1.45 + ROW * rows, lambda figure: _fill(figure, imports, places, rows))

@@ -88,7 +88,11 @@ def a_public_function(root: Path) -> None:
     )
 
 
-def an_import(root: Path) -> None:
+def an_import_of_another_room(root: Path) -> None:
+    append(root, "agent_tools/records/store.py", "\nimport agent_tools.jobs.folders\n")
+
+
+def an_import_of_a_room_that_its_neighbours_import(root: Path) -> None:
     append(root, "agent_tools/measure/statistics.py", "\nimport agent_tools.records.store\n")
 
 
@@ -102,7 +106,8 @@ def a_docstring(root: Path) -> None:
     [
         (a_key, {"03_reference/configuration.md"}),
         (a_public_function, {"03_reference/api.md"}),
-        (an_import, {"01_architecture/map.md"}),
+        (an_import_of_another_room, {"01_architecture/map.md"}),
+        (an_import_of_a_room_that_its_neighbours_import, set()),
         (a_docstring, {"01_architecture/map.md"}),
     ],
 )
