@@ -14,16 +14,27 @@ from agent_tools.results import Positional
 
 MEANINGS: Mapping[str, str] = {
     "alpha": "two-sided error rate",
+    "contains": "a text that the file must hold",
+    "expects": "a text that the command must print",
+    "figure": "path of a number in the record, such as fact/figures/seconds",
+    "file": "a file that shows it",
+    "files": "files that it is about",
+    "goal": "what the session is for",
     "images": "how many images are used",
+    "kind": "which sort it is",
+    "lacks": "a text that the file must not hold",
     "limit": "entries shown at most",
     "max_seconds": "time limit",
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
     "reason": "why",
+    "record": "id of a record that shows it",
     "rounds": "how often each side is measured",
     "size": "side of the input, pixels",
+    "text": "what is to be said",
     "unit": "of the value",
     "value": "the figure",
+    "why": "the reason",
 }
 """What people read of parameters that say nothing else; an assistant is spared the words, of which it has few."""
 
