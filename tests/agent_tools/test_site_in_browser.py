@@ -30,7 +30,9 @@ from tests.agent_tools.handbook import factory
 pytestmark = pytest.mark.web
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = (".git", ".venv", "outputs", "data", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis")
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "outputs", "__pycache__", ".*_cache", "*.egg-info", ".hypothesis")
+LEFT_OUT_ABOVE = shutil.ignore_patterns("data")
+"""At the top of the repository alone: the configuration has a folder of that name."""
 
 LOOK = """
 const boxes = [document.documentElement, document.body, document.querySelector(".content")];
@@ -77,12 +79,17 @@ def agent_tools(root: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "agent_tools.cli", "--root", str(root), *words]
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What a copy of the repository does without."""
+    return LEFT_OUT(folder, names) | (LEFT_OUT_ABOVE(folder, names) if Path(folder) == ROOT else set())
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This repository as it is now, built: the committed records and documents, not small ones made for a test."""
     require_chromium()
     folder = tmp_path_factory.mktemp("web") / "project"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(ROOT, folder, ignore=left_out)
     command = agent_tools(folder, "docs", "build", "--json")
     built = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
