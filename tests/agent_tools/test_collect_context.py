@@ -12,18 +12,9 @@ import pytest
 
 from agent_tools.handbook import render
 from tests.agent_tools.handbook import factory
+from tests.agent_tools.small_projects import copy_context_script
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NEEDED = (
-    "agent_tools/__init__.py",
-    "agent_tools/records/__init__.py",
-    "agent_tools/records/errors.py",
-    "agent_tools/handbook/__init__.py",
-    "agent_tools/handbook/blocks.py",
-    "agent_tools/handbook/inputs.py",
-    "scripts/collect_context.sh",
-    "scripts/collect_context.py",
-)
 SECTIONS = ["Project Overview", "Current State", "Recent Changes", "Modified Files", "Recent Benchmarks", "TODOs"]
 BYTES_PER_TOKEN = 3
 SYSTEM_PYTHON = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}
@@ -42,10 +33,7 @@ def commit(root: Path, message: str) -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A small committed project with the script, its records and its rendered pages."""
-    for name in NEEDED:
-        target = tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY / name, target)
+    copy_context_script(tmp_path)
     (tmp_path / "README.md").write_text("# Receipts\n\nFinds text.\n")
     (tmp_path / "a.py").write_text("# TODO: find it\n")
     factory.project(tmp_path)
@@ -104,10 +92,7 @@ def test_stale_flags_come_first(clone):
 
 
 def test_a_project_without_commits_records_or_pages_says_so(tmp_path):
-    for name in NEEDED:
-        target = tmp_path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY / name, target)
+    copy_context_script(tmp_path)
     text = collect(tmp_path)
     for words in ("There is no README.md", "no state page yet", "No commit yet", "None yet: `agent-tools bench ladder"):
         assert words in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +16,7 @@ from agent_tools.handbook import render
 from agent_tools.handbook.check import check_documents
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.handbook import factory
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-CONTEXT = (
-    "agent_tools/__init__.py",
-    "agent_tools/records/__init__.py",
-    "agent_tools/records/errors.py",
-    "agent_tools/handbook/__init__.py",
-    "agent_tools/handbook/blocks.py",
-    "agent_tools/handbook/inputs.py",
-    "scripts/collect_context.sh",
-    "scripts/collect_context.py",
-)
-"""What `collect_context.sh` needs in the project that it describes."""
+from tests.agent_tools.small_projects import REPOSITORY, copy_context_script, write_tested_value
 
 
 @pytest.fixture
@@ -37,14 +24,9 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     factory.project(folder)
     render.render_all(folder)
-    for name in CONTEXT:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY / name, folder / name)
+    copy_context_script(folder)
+    write_tested_value(folder)
     (folder / "README.md").write_text("# Receipts\n\nFinds text.\n")
-    (folder / "value.py").write_text("VALUE = 3\n")
-    (folder / "test_value.py").write_text("from value import VALUE\n\n\ndef test_value():\n    assert VALUE == 3\n")
-    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
-    (folder / ".gitignore").write_text("outputs/\n__pycache__/\n")
     run_git(folder, "init", "-q", "-b", "main")
     commit(folder, "feat: first")
     return folder

@@ -6,6 +6,8 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,19 +128,26 @@ def test_a_design_needs_its_arms_to_run_at_least_two_epochs(data: Path, tmp_path
         )
 
 
+@contextmanager
+def other_work() -> Iterator[None]:
+    """A process that uses a core meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_sample_beside_other_work_is_taken_again_and_the_first_try_kept_aside(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arms_experiment, "RETRIES", 1)
     monkeypatch.setattr(interference, "QUIET_WAIT_SECONDS", 0.0)
     design = ArmsDesign("x", "settings", (arm("a"), arm("b")), (Pairing("p", "a", "b"),))
-    other_work = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        request = ArmsRequest(data=data, images=4, rounds=6, foreign_limit=1e-6)
+    request = ArmsRequest(data=data, images=4, rounds=6, foreign_limit=1e-6)
+    with other_work():
         benchmark = benchmark_of(run_arms(tmp_path, design, request, ArmsOutput("x", [])))
-    finally:
-        other_work.kill()
-        other_work.wait()
     assert len(benchmark.samples) == 12
     assert all("other processes used" in one.tainted for one in (*benchmark.samples, *benchmark.discarded))
     assert [(one.arm, one.round) for one in benchmark.discarded] == [(one.arm, one.round) for one in benchmark.samples]
@@ -148,13 +157,9 @@ def test_a_sample_beside_other_work_is_taken_again_and_the_first_try_kept_aside(
 
 def test_a_few_rounds_support_no_verdict_so_nothing_is_taken_again(data: Path, tmp_path: Path) -> None:
     design = ArmsDesign("x", "settings", (arm("a"),))
-    other_work = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        request = ArmsRequest(data=data, images=4, rounds=1, foreign_limit=1e-6)
+    request = ArmsRequest(data=data, images=4, rounds=1, foreign_limit=1e-6)
+    with other_work():
         benchmark = benchmark_of(run_arms(tmp_path, design, request, ArmsOutput("x", [])))
-    finally:
-        other_work.kill()
-        other_work.wait()
     assert benchmark.samples[0].tainted
     assert benchmark.samples[0].foreign_cpu > 0
     assert benchmark.discarded == []

@@ -33,6 +33,7 @@ from agent_tools.workspace.root import Root, RootError
 from agent_tools.workspace.tests import LAST_RUN, SuiteError, run_tests
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.handbook import factory
+from tests.agent_tools.small_projects import write_tested_value
 
 LADDER = "20261121T200622Z-benchmark-3fa9c1"
 FIGURE = "benchmark/summaries/5/ratio_to_first"
@@ -50,10 +51,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "scripts/collect_context.sh").write_text(SCRIPT)
     (folder / "AGENTS.md").write_text("rules\n")
     (folder / "CHANGELOG.md").write_text("# Changelog\n")
-    (folder / ".gitignore").write_text("outputs/\n__pycache__/\n")
-    (folder / "value.py").write_text("VALUE = 3\n")
-    (folder / "test_value.py").write_text("from value import VALUE\n\n\ndef test_value():\n    assert VALUE == 3\n")
-    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    write_tested_value(folder)
     run_git(folder, "init", "-q", "-b", "main")
     commit(folder, "feat: first")
     return folder
