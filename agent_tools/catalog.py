@@ -46,7 +46,7 @@ from agent_tools.workspace.root import Root
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
 
 Surface = Literal["mcp", "cli", "hidden"]
-"""`mcp`: server and command line; `cli`: command line only; `hidden`: the same, not shown in its help."""
+"""`mcp`: server (where its toolset is served) and command line; `cli`: command line only; `hidden`: not in its help."""
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
 Progress = Callable[[int, int, str], None]
@@ -302,8 +302,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
     Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
-    Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql", surface="cli"),
-    Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql", surface="cli"),
+    Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
+    Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
     Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),

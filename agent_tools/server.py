@@ -33,7 +33,7 @@ class WorkbenchServer(MCPServer):
     """The SDK's server, with arguments checked before, and errors put into one sentence after, every call."""
 
     def __init__(self, root: Root) -> None:
-        tools = [_registered(tool, root) for tool in CATALOG if tool.surface == "mcp"]
+        tools = [_registered(tool, root) for tool in CATALOG if tool.surface == "mcp" and tool.toolset == "default"]
         super().__init__(
             "agent-tools",
             title="OCR workbench",
