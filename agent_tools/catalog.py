@@ -24,6 +24,7 @@ from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import described
 from agent_tools.workflows import (
+    changelog,
     comparing,
     demo,
     documents,
@@ -301,6 +302,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_report", records_entry.record_report, "Enter a reported figure", read_only=False, surface="cli"),
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
     Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
+    Tool("changelog_add", changelog.changelog_add, "Write a changelog entry", read_only=False, surface="cli"),
+    Tool("changelog_release", changelog.changelog_release, "Release the changelog", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
