@@ -44,7 +44,7 @@ TEMPLATE_VERSIONS = {
     "architecture": "v2",
     "rooms_plot": "v2",
     "ladder_plot": "v2",
-    "comparison_plot": "v1",
+    "comparison_plot": "v2",
     "history_plot": "v1",
     "arms_plot": "v1",
     "whatif_plot": "v1",
@@ -63,6 +63,7 @@ History:
 - performance v2 (2026-11): what tuning and the cache settings give, each from its own record.
 - architecture v2 (2026-11): which rooms are imported, no longer how often.
 - rooms_plot v2 (2026-11): rooms of the workbench without its name, so that a row of four fits.
+- comparison_plot v2 (2026-11): names as people write them.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
 

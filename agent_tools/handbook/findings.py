@@ -140,10 +140,15 @@ def short_id(record_id: str) -> str:
     return record_id.rsplit("-", 1)[-1]
 
 
+def readable(title: str) -> str:
+    """A title as people write it: whole commit ids cut, arms of a benchmark without the option's name."""
+    return _WHOLE_COMMIT.sub(lambda found: found[0][:9], title).replace("--arm=", "")
+
+
 def document_name(record: RunRecord) -> str:
-    """The name that the document's title gives the record: whole commit ids cut, arms without the option's name."""
+    """The name that the document's title gives the record."""
     if record.title:
-        return _WHOLE_COMMIT.sub(lambda found: found[0][:9], record.title).replace("--arm=", "")
+        return readable(record.title)
     if record.benchmark:
         return f"ladder {record.benchmark.name}"
     named = record.comparison or record.history

@@ -239,9 +239,17 @@ def _machine(
         else "Unknown machine",
         key=key,
         ladders=tuple(_ladder(_most_telling(groups[group]), titles[group], ledger) for group in sorted(groups)),
-        comparisons=tuple(_comparison(entry, decisions) for entry in comparisons[:COMPARISONS_SHOWN]),
+        comparisons=tuple(_comparison(entry, decisions) for entry in _newest_of_each(comparisons)[:COMPARISONS_SHOWN]),
         runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
     )
+
+
+def _newest_of_each(newest_first: Sequence[RecordEntry]) -> list[RecordEntry]:
+    """A comparison that was made again stands once, as it came out last."""
+    found: dict[str, RecordEntry] = {}
+    for entry in newest_first:
+        found.setdefault(document_name(entry.record), entry)
+    return list(found.values())
 
 
 def is_ladder(record: RunRecord) -> bool:

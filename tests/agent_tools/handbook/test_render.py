@@ -533,3 +533,13 @@ def documents_of(root: Path) -> list[Path]:
     files = [path for path in root.rglob("*") if path.suffix in (".md", ".svg") and "plans" not in path.parts]
     assert {path.suffix for path in files} == {".md", ".svg"}
     return files
+
+
+def test_a_comparison_made_again_stands_once_on_the_state_page_as_it_came_out_last(session, tmp_path):
+    first = factory.comparison("20261125T000000Z-comparison-aaaaaa", "inconclusive", "iterate")
+    again = factory.comparison("20261126T000000Z-comparison-bbbbbb", days=1)
+    factory.store(session / "records", first, again)
+    render.render_state(tmp_path)
+    (row,) = re.findall(r"^\| Own warp against albumentations \|.*$", page(tmp_path), re.MULTILINE)
+    assert "| faster |" in row
+    assert "bbbbbb" in row
