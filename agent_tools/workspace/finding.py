@@ -54,14 +54,18 @@ async def file_find(
     pattern = pattern.removeprefix(f"{root.path}/")
     is_match = matcher(pattern)
     listed = await list_files(root, everything=everything)
-    wanted = listed.paths if everything else [one for one in listed.paths if is_shown(one, ".", pattern)]
+    hidden = names_hidden(pattern)
+    wanted = listed.paths if everything else [one for one in listed.paths if is_shown(one, hidden)]
     matches = [one for one in wanted if is_match(one)]
     # Looking at thousands of files takes a while.
     files = await anyio.to_thread.run_sync(with_facts, root, matches)
-    rows = [shown_name(one) if response_format == "concise" else _row(one, facts) for one, facts in files]
-    kept, following = page(rows, offset(cursor), limit)
-    note = "" if rows else _nothing_found(pattern, wanted, everything)
-    return FilesFound(files=kept, total=len(rows), next_cursor=following, note=listed.note or note)
+    start = offset(cursor)
+    rows = [_row(one, facts, response_format) for one, facts in files[start : start + limit]]
+    kept, _ = page(rows, 0, limit)
+    end = start + len(kept)
+    note = "" if files else _nothing_found(pattern, wanted, everything)
+    following = str(end) if kept and end < len(files) else ""
+    return FilesFound(files=kept, total=len(files), next_cursor=following, note=listed.note or note)
 
 
 def checked_folder(root: Root, text: str) -> str:
@@ -77,13 +81,14 @@ def checked_folder(root: Root, text: str) -> str:
     return root.relative(folder)
 
 
-def is_shown(path: str, folder: str, pattern: str = "") -> bool:
-    """Tell whether a listed path is looked at without being asked for: not hidden, not what runs leave."""
-    below = path if folder == "." else path[len(folder) + 1 :]
-    return (names_hidden(pattern) or not is_hidden(below)) and not below.startswith(OUTPUTS)
+def is_shown(path: str, hidden: bool = False) -> bool:
+    """Tell whether a path is looked at without being asked for: not hidden (if that counts), not what runs leave."""
+    return (hidden or not is_hidden(path)) and not path.startswith(OUTPUTS)
 
 
-def _row(path: str, found: os.stat_result) -> str:
+def _row(path: str, found: os.stat_result, response_format: str) -> str:
+    if response_format == "concise":
+        return shown_name(path)
     modified = datetime.fromtimestamp(found.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return f"{found.st_size} {modified} {shown_name(path)}"
 
@@ -92,7 +97,7 @@ def _nothing_found(pattern: str, paths: list[str], everything: bool) -> str:
     """Say what to try next; the nearest names are looked for among the first 20,000."""
     wanted = pattern.rpartition("/")[2].strip("*?")
     names = {path.rpartition("/")[2]: path for path in reversed(paths[:20_000])}
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
     also = "" if everything else "; everything=true also looks at hidden and ignored files"
     nearest = f", the nearest are {', '.join(shown_name(names[name]) for name in near)}" if near else ""
     return f"nothing matches '{shown_name(pattern)}'{nearest}{also}"

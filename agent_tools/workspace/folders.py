@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
 from typing import Annotated
 
 import anyio.to_thread
@@ -15,7 +13,7 @@ from pydantic import Field
 from agent_tools.results import Cursor, RepositoryText, offset, page
 from agent_tools.workspace.finding import checked_folder, is_shown
 from agent_tools.workspace.listing import list_files, with_facts
-from agent_tools.workspace.opening import FileError, open_below
+from agent_tools.workspace.opening import FileError, open_listed
 from agent_tools.workspace.purposes import purpose
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown, shown_name
@@ -67,7 +65,8 @@ async def dir_read(
     """
     folder = checked_folder(root, path)
     listed = await list_files(root, folder, everything)
-    wanted = [one for one in listed.paths if everything or is_shown(one, folder)]
+    above = 0 if folder == "." else len(folder) + 1
+    wanted = [one for one in listed.paths if everything or is_shown(one[above:])]
     start = offset(cursor)
     rows, total = await anyio.to_thread.run_sync(partial(_rows, root, folder, wanted, depth, start, start + limit))
     kept, _ = page(rows, 0, limit)
@@ -114,11 +113,9 @@ def _row(root: Root, name: str, entry: _Entry) -> str:
 def _text(root: Root, path: str) -> str | None:
     """The text of a file; None where it is none, or too large to be looked at."""
     try:
-        # What a listed link leads to lies inside the root; its folders are opened without it.
-        place = PurePath(os.path.realpath(root.path / path)).relative_to(root.path)
-        with open_below(str(root.path), place, path) as stream:
+        with open_listed(root, path) as stream:
             data = stream.read(READ_BYTES + 1)
-    except (FileError, ValueError):
+    except FileError:
         return None
     return None if b"\0" in data or len(data) > READ_BYTES else data.decode("utf-8", errors="replace")
 

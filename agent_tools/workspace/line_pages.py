@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 CHUNK = 1 << 20
-SCAN_BYTES = 1 << 30
+SCAN_BYTES = 512 << 20
 LINE_BYTES = 4000
 """A longer line is cut; its rest is read from the place that the cut names."""
 

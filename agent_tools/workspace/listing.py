@@ -121,19 +121,18 @@ def with_facts(root: Root, paths: Iterable[str]) -> list[tuple[str, os.stat_resu
 
     Links are followed where they stay inside the root; what lies behind any other is left out.
     """
-    inside = functools.cache(lambda folder: Path(os.path.realpath(folder)).is_relative_to(root.path))
-    found = ((path, _facts(os.path.join(root.path, path), inside)) for path in paths)
+    inside = functools.cache(lambda place: Path(os.path.realpath(place)).is_relative_to(root.path))
+    found = ((path, _facts(f"{root.path}/{path}", inside)) for path in paths)
     return [(path, facts) for path, facts in found if facts is not None]
 
 
 def _facts(place: str, inside: Callable[[str], bool]) -> os.stat_result | None:
     try:
         found = os.lstat(place)
-        if not inside(os.path.dirname(place)):
+        if not inside(place.rpartition("/")[0]):
             return None
         if stat.S_ISLNK(found.st_mode):
-            target = os.path.realpath(place)
-            found = os.stat(target) if inside(target) else found
+            found = os.stat(os.path.realpath(place)) if inside(place) else found
     except (OSError, ValueError):
         return None
     return found if stat.S_ISREG(found.st_mode) else None

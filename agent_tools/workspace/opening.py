@@ -40,6 +40,19 @@ def open_file(root: Root, text: str) -> BinaryIO:
     return open_below(str(top), path.relative_to(top), text)
 
 
+def open_listed(root: Root, path: str) -> BinaryIO:
+    """Open a file by a path that was listed below the root; a link that leads to a file inside is followed.
+
+    Raises:
+        FileError: it is gone, no regular file, leads outside, or cannot be read.
+    """
+    try:
+        place = PurePath(os.path.realpath(root.path / path)).relative_to(root.path)
+    except (OSError, ValueError) as error:
+        raise FileError(f"'{path}' leads outside of the repository.") from error
+    return open_below(str(root.path), place, path)
+
+
 def open_below(top: str, path: PurePath, name: str) -> BinaryIO:
     """Open a regular file by its path below a folder, one part at a time and through no link.
 

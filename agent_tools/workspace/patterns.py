@@ -31,8 +31,8 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     if not has_wildcards(pattern):
         wanted = pattern.lower()
         return lambda path: wanted in path.lower()
-    alternatives = [_parts(one) for one in _expanded(pattern)]
-    return lambda path: any(_matches(parts, path.split("/")) for parts in alternatives)
+    alternatives = [_matcher(one) for one in _expanded(pattern)]
+    return alternatives[0] if len(alternatives) == 1 else lambda path: any(match(path) for match in alternatives)
 
 
 def has_wildcards(pattern: str) -> bool:
@@ -62,14 +62,15 @@ def _expanded(pattern: str) -> list[str]:
     return written
 
 
-def _parts(pattern: str) -> list[Part]:
-    parts = pattern.split("/")
-    if parts[-1] == "":
-        parts[-1] = "**"
-    if len(parts) == 1:
-        parts = ["**", *parts]
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    names = pattern.split("/")
+    if names[-1] == "":
+        names[-1] = "**"
     # fnmatch writes expressions that never go back over what they matched
-    return [None if part == "**" else re.compile(fnmatch.translate(part)).match for part in parts]
+    parts = [None if name == "**" else re.compile(fnmatch.translate(name)).match for name in names]
+    if len(parts) == 1 and (match := parts[0]) is not None:
+        return lambda path: match(path.rpartition("/")[2]) is not None
+    return lambda path: _matches(parts, path.split("/"))
 
 
 def _matches(parts: Sequence[Part], names: list[str]) -> bool:
