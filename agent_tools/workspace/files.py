@@ -30,6 +30,7 @@ COUNTED_BYTES = 64 << 20
 """The lines of a larger file are not counted: reading ten of them has to be quick."""
 
 UNKNOWN = -1
+"""Stands for the number of lines where they were not counted; a note says so."""
 NOTED_LINES = 20
 MOST_SEARCHED = 500
 
@@ -39,7 +40,7 @@ class FileText(RepositoryText):
 
     text: str
     first_line: int
-    total_lines: int = Field(description="-1: not counted")
+    total_lines: int
     next_cursor: str
     notes: list[str]
 
@@ -54,9 +55,9 @@ class FileText(RepositoryText):
 def file_read(
     root: Root,
     path: str,
-    start: Annotated[int, Field(description="line; -100: the last 100")] = 1,
+    start: Annotated[int, Field(description="line; -9: the last 9")] = 1,
     limit: Annotated[int, Field(ge=1, le=5000)] = 500,
-    contains: Annotated[str, Field(description="only lines with this text; lower case: any case")] = "",
+    contains: Annotated[str, Field(description="only lines with it; lower case: any case")] = "",
     cursor: Cursor = "",
 ) -> FileText:
     """Read a file's exact text by lines, a notebook as its cells' sources.

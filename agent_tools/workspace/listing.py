@@ -61,7 +61,7 @@ async def list_files(root: Root, folder: str = ".", everything: bool = False) ->
 
 def walk(top: Path, folder: str, honour_ignores: bool) -> Listing:
     """List the files below a folder ('' or with a '/' at its end), at most `MOST_FILES`, without those of git."""
-    paths = []
+    paths: list[str] = []
     for path in _walked(str(top), folder, (), honour_ignores):
         if len(paths) == MOST_FILES:
             return Listing(sorted(paths), f"the list is cut at {MOST_FILES:,} files; name a folder")

@@ -17,7 +17,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder; file_find with a pattern such as '*' and it as the folder lists it"),
+    (stat.S_ISDIR, "a folder; file_find with 'FOLDER/*' lists its files"),
     (stat.S_ISLNK, "a link that was put there while it was opened; try again"),
     (stat.S_ISFIFO, "a named pipe; name a regular file"),
     (stat.S_ISSOCK, "a socket; name a regular file"),

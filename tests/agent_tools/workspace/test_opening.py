@@ -82,7 +82,7 @@ def test_pipes_sockets_and_folders_are_named_and_never_waited_for(project, monke
     os.mkfifo(project / "pipe")
     with pytest.raises(FileError, match="'pipe' is a named pipe"):
         open_file(root, "pipe")
-    with pytest.raises(FileError, match="'sub' is a folder; file_find"):
+    with pytest.raises(FileError, match="'sub' is a folder; file_find with"):
         open_file(root, "sub")
     with pytest.raises(FileError, match="folder"):
         open_file(root, ".")
