@@ -97,10 +97,10 @@ def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
     return sorted(named, key=lambda one: _key(one, named[one]))
 
 
-def _key(candidate: Candidate, place: int) -> tuple[int, int, int, str]:
+def _key(candidate: Candidate, place: int) -> tuple[int, int, str]:
     if candidate.rank is Rank.NAMED:
-        return candidate.rank, place, 0, ""
-    return candidate.rank, candidate.path.count("/"), 0, candidate.path
+        return candidate.rank, place, ""
+    return candidate.rank, candidate.path.count("/"), candidate.path
 
 
 @dataclass(frozen=True)

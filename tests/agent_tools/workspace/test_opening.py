@@ -68,6 +68,20 @@ def test_a_link_that_appears_between_the_check_and_the_opening_is_not_followed(p
         open_file(Root.at(project), "sub/a.txt")
 
 
+def test_a_link_that_appears_at_the_last_moment_is_not_followed(project, monkeypatch):
+    real = os.stat
+
+    def stat_then_swap(*arguments, **options):
+        found = real(*arguments, **options)
+        (project / "sub" / "a.txt").unlink()
+        (project / "sub" / "a.txt").symlink_to(project.parent / "secret.txt")
+        return found
+
+    monkeypatch.setattr(opening.os, "stat", stat_then_swap)
+    with pytest.raises(FileError, match="link"):
+        open_below(str(project), PurePath("sub/a.txt"), "sub/a.txt")
+
+
 def test_a_file_that_becomes_a_pipe_while_it_is_opened_does_not_hang(project, monkeypatch):
     real = os.stat(project / "sub" / "a.txt")
     os.unlink(project / "sub" / "a.txt")

@@ -99,6 +99,7 @@ def _hidden(x):
     "text",
     [
         "def f(): return 1\n",
+        "def f(): return g(\n    1,\n)\n",
         "def f(): pass; x = 1\n",
         'def f():\n    """d"""; x = 1\n    return x\n',
         "class A: pass\n",
@@ -112,7 +113,7 @@ def _hidden(x):
 def test_an_outline_of_any_form_is_still_python(text):
     short = outline(text)
     assert short is not None
-    ast.parse(short)
+    assert names(ast.parse(short)) == names(ast.parse(text))
 
 
 @pytest.mark.parametrize("text", ["def f(:", "\0", "(" * 500, "x = '"])
