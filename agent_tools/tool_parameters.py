@@ -27,6 +27,7 @@ MEANINGS: Mapping[str, str] = {
     "max_seconds": "time limit",
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
+    "path": "a file, relative to the repository",
     "reason": "why",
     "record": "id of a record that shows it",
     "rounds": "how often each side is measured",
