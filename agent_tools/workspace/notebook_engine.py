@@ -42,7 +42,10 @@ from agent_tools.workspace.root import Root
 REACTION_SECONDS = 5.0
 """A cell that does not end so long after an interrupt is stuck."""
 
-ANSWER_SECONDS = 15.0
+FLUSH_SECONDS = 30.0
+"""After a flood it first has to get rid of what it had printed."""
+
+ANSWER_SECONDS = 10.0
 """A kept kernel that does not answer for so long still runs a cell."""
 
 OUTPUT_CAP = 32 << 20
@@ -79,7 +82,7 @@ class _Cells(NotebookClient):
         self, outs: list[nbformat.NotebookNode], msg: dict[str, Any], display_id: str | None, cell_index: int
     ) -> nbformat.NotebookNode | None:
         """Take one output while there is room."""
-        self.room -= _size(msg["content"])
+        self.room -= _size(msg["content"]) if self.room >= 0 else 0
         if self.room < 0:
             self.full.set()
             return None
@@ -137,7 +140,7 @@ class _Run:
         began = time.monotonic()
         seconds = min(self.job.cell_seconds, self.deadline - began)
         task = asyncio.ensure_future(cells.async_execute_cell(cell, number))
-        status = await _ended(task, cells.full, kernel, seconds)
+        status = await _ended(task, cells, kernel, seconds)
         name = f"{Path(self.job.notebook).stem or 'code'}-cell{self._name(number)}"
         cap = min(MOST_TEXT, max(LEAST_TEXT, ALL_TEXT // len(self.order)))
         found = distilled(self.root, name, _merged(cell.outputs), cap)
@@ -173,19 +176,21 @@ class _Run:
         return self.file.save(number for number in self.begun if number in self.numbers)
 
 
-async def _ended(task: asyncio.Future[Any], full: asyncio.Event, kernel: RunningKernel, seconds: float) -> CellStatus:
+async def _ended(task: asyncio.Future[Any], cells: _Cells, kernel: RunningKernel, seconds: float) -> CellStatus:
     """Wait for a cell, interrupt it when its time or the room for its output is over, and tell how it ended."""
-    flooded = asyncio.ensure_future(full.wait())
-    await asyncio.wait({task, flooded}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    flooded.cancel()
+    full = asyncio.ensure_future(cells.full.wait())
+    await asyncio.wait({task, full}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    full.cancel()
     early: CellStatus | None = None
     if not task.done():
-        early = "too much output" if full.is_set() else "timed out"
+        early = "too much output" if cells.full.is_set() else "timed out"
+        # What is still on its way may be gigabytes.
+        cells.iopub_timeout = 1
         kernel.interrupt()
-        await asyncio.wait({task}, timeout=REACTION_SECONDS)
+        await asyncio.wait({task}, timeout=FLUSH_SECONDS if cells.full.is_set() else REACTION_SECONDS)
     if not task.done():
         task.cancel()
-        await asyncio.wait({task})
+        await asyncio.gather(task, return_exceptions=True)
         return "stuck"
     error = task.exception()
     if isinstance(error, DeadKernelError):

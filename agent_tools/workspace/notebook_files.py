@@ -11,12 +11,15 @@ from typing import Any
 
 import nbformat
 from nbformat.v4.rwbase import split_lines
+from nbformat.validator import iter_validate
 
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import write_atomically
 
 FILE_BYTES = 64 << 20
 CURRENT_FORMAT = 4
+IDENTIFIED_CELLS = (5,)
+"""Minor versions of format 4 whose cells must have an id."""
 SKIPPED = "skip-execution"
 
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
@@ -81,10 +84,8 @@ class NotebookFile:
         for number in numbers:
             cell = _split(self.notebook.cells[number])
             changed["cells"][number] |= {"execution_count": cell["execution_count"], "outputs": cell["outputs"]}
-        try:
-            nbformat.validate(nbformat.from_dict(changed))
-        except nbformat.ValidationError as error:
-            return f"not saved: the outputs do not fit the format ({_said(error)})"
+        if problem := _problem(changed):
+            return f"not saved: the outputs do not fit the format ({problem})"
         if not self.path.is_file() or self.path.read_bytes() != self.data:
             return f"not saved: {self.path.name} was changed by someone else while it ran"
         write_atomically(self.path, self._written(changed))
@@ -105,8 +106,9 @@ def _parsed(name: str, data: bytes) -> dict[str, Any]:
         stored = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise NotebookFileError(f"{name} is no notebook: it is not JSON ({str(error)[:120]}).") from error
-    if not isinstance(stored, dict) or not isinstance(stored.get("nbformat"), int):
-        raise NotebookFileError(f"{name} is no notebook: it has no number 'nbformat'; name an .ipynb file.")
+    numbers = [stored.get(key) if isinstance(stored, dict) else None for key in ("nbformat", "nbformat_minor")]
+    if not all(isinstance(number, int) for number in numbers):
+        raise NotebookFileError(f"{name} is no notebook: it has no numbers 'nbformat', 'nbformat_minor'.")
     return stored
 
 
@@ -114,16 +116,27 @@ def _checked(name: str, stored: dict[str, Any]) -> nbformat.NotebookNode:
     given = stored["nbformat"]
     if not 3 <= given <= CURRENT_FORMAT:
         raise NotebookFileError(f"{name} has format {given}; 3 and {CURRENT_FORMAT} can be run.")
+    if problem := _problem(stored):
+        raise NotebookFileError(f"{name} is not a valid notebook: {problem}.")
+    return nbformat.convert(nbformat.reader.reads(json.dumps(stored)), CURRENT_FORMAT)
+
+
+def _problem(stored: dict[str, Any]) -> str:
+    """Say where a notebook leaves the schema of its format, or ''; cells without an id are common, and let pass."""
+    checked = json.loads(json.dumps(stored))
+    cells = checked.get("cells")
+    if checked["nbformat_minor"] in IDENTIFIED_CELLS and isinstance(cells, list):
+        for cell in filter(lambda one: isinstance(one, dict), cells):
+            cell.setdefault("id", "none")
     try:
-        nbformat.validate(nbformat.from_dict(stored), version=given)
-    except nbformat.ValidationError as error:
-        raise NotebookFileError(f"{name} is not a valid notebook: {_said(error)}.") from error
-    return nbformat.reads(json.dumps(stored), as_version=CURRENT_FORMAT)
-
-
-def _said(error: nbformat.ValidationError) -> str:
-    place = "/".join(map(str, getattr(error, "absolute_path", ())))
-    return f"{place or 'top'}: {getattr(error, 'message', str(error)).splitlines()[0][:160]}"
+        error = next(iter_validate(checked), None)
+    except TypeError:
+        # nbformat explains an error with the name of its type, which it takes for a text.
+        return "cells: a cell_type or output_type is no text"
+    if error is None:
+        return ""
+    place = "/".join(map(str, error.absolute_path))
+    return f"{place or 'top'}: {error.message.splitlines()[0][:160]}"
 
 
 def _check_language(name: str, notebook: nbformat.NotebookNode) -> None:
@@ -155,6 +168,6 @@ def _can_run(cell: nbformat.NotebookNode) -> bool:
 
 def _split(cell: nbformat.NotebookNode) -> dict[str, Any]:
     """A cell as files have it: long texts are lists of lines."""
-    alone = nbformat.v4.new_notebook(cells=[nbformat.from_dict(json.loads(json.dumps(cell)))])
-    split: dict[str, Any] = split_lines(alone)["cells"][0]
+    copied = nbformat.from_dict({"cells": [json.loads(json.dumps(cell))]})
+    split: dict[str, Any] = split_lines(copied)["cells"][0]
     return split
