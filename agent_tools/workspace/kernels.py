@@ -5,17 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent_tools.jobs import runners
 from agent_tools.jobs.folders import ACTIVE, find_folder
 from agent_tools.records.store import write_atomically
-from agent_tools.workspace.kernel_process import CONNECTION_FILE, START_SECONDS, KernelError, RunningKernel
+from agent_tools.workspace.kernel_process import CONNECTION_FILE, KernelError, RunningKernel
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
@@ -42,8 +44,8 @@ class Kept(BaseModel):
         write_atomically(place / KEPT_FILE, self.model_dump_json())
 
 
-def start_kept(root: Root, folder: Path, idle_seconds: float = IDLE_SECONDS) -> str:
-    """Start a kernel as a job, wait until it listens, and return the job's id.
+async def start_kept(root: Root, folder: Path, idle_seconds: float = IDLE_SECONDS) -> str:
+    """Start a kernel as a job, wait until it listens, and return the job's id; a cancelled start leaves no job running.
 
     Args:
         root: the repository.
@@ -57,22 +59,26 @@ def start_kept(root: Root, folder: Path, idle_seconds: float = IDLE_SECONDS) -> 
     command = [sys.executable, "-m", HOST, str(root.path), str(folder), str(idle_seconds)]
     title = f"kernel in {root.relative(folder)}"
     # A kernel that waits for its next cell must not keep measurements from this machine.
-    job = runners.start(command, title, root.path, kind=KIND, measuring=False, here=True).id
-    deadline = time.monotonic() + START_SECONDS
-    while not (find_folder(root.path, job) / KEPT_FILE).exists():
-        _check_starting(root, job, deadline)
-        time.sleep(0.03)
+    start = partial(runners.start, command, title, root.path, kind=KIND, measuring=False, here=True)
+    job = (await anyio.to_thread.run_sync(start)).id
+    ready = find_folder(root.path, job) / KEPT_FILE
+    try:
+        while not ready.exists():
+            _check_starting(root, job)
+            await anyio.sleep(0.03)
+    finally:
+        if not ready.exists():
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(runners.cancel, job, root.path)
     return job
 
 
-def _check_starting(root: Root, job: str, deadline: float) -> None:
+def _check_starting(root: Root, job: str) -> None:
+    """The host itself gives up in time."""
     state = runners.status(job, root.path, 3)
     if state.state.status not in ACTIVE:
         said = shown(" ".join(state.log_tail))[:400] or state.state.message
-        raise KernelError(f"The kernel did not start: {said}.")
-    if time.monotonic() > deadline:
-        runners.cancel(job, root.path)
-        raise KernelError(f"The kernel did not start in {START_SECONDS:.0f} s; the machine may be too busy.")
+        raise KernelError(f"The kernel did not start: {said.removesuffix('.')}.")
 
 
 @contextmanager

@@ -130,7 +130,7 @@ class _Run:
                 if ran.status != "ok":
                     note = self._advice(ran.status)
                     break
-        # Saved after the kernel is gone: until then, a later cell may still change the output of an earlier one.
+        # Only now: a later cell may have changed what an earlier one had shown.
         unsaved = self._save()
         self.tell(saved=self.job.save and not unsaved, note="; ".join(filter(None, (note, unsaved))))
 
@@ -168,8 +168,10 @@ class _Run:
         }.get(status, "")
 
     def _save(self) -> str:
-        if not self.job.save or self.file is None:
+        if not self.job.save:
             return ""
+        if self.file is None:
+            return "not saved: path names no notebook"
         for number in self.begun:
             cell = self.notebook.cells[number]
             cell.outputs = _merged(cell.outputs)
@@ -181,9 +183,9 @@ async def _ended(task: asyncio.Future[Any], cells: _Cells, kernel: RunningKernel
     full = asyncio.ensure_future(cells.full.wait())
     await asyncio.wait({task, full}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     full.cancel()
-    early: CellStatus | None = None
+    early: CellStatus | None = "too much output" if cells.full.is_set() else None
     if not task.done():
-        early = "too much output" if cells.full.is_set() else "timed out"
+        early = early or "timed out"
         # What is still on its way may be gigabytes.
         cells.iopub_timeout = 1
         kernel.interrupt()

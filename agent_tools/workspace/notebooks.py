@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 import anyio.to_thread
 from pydantic import Field
 
@@ -29,7 +28,7 @@ from agent_tools.workspace.tests import Report
 from agent_tools.workspace.untrusted import shown
 
 ENGINE = "agent_tools.workspace.notebook_engine"
-NEEDED = ("bs4", "ipykernel", "jupyter_client", "nbclient", "nbformat", "PIL")
+NEEDED = ("bs4", "ipykernel", "jupyter_client", "nbclient", "nbformat")
 OUTPUT_CAP = 1 << 20
 
 MARGIN_SECONDS = 90
@@ -79,7 +78,7 @@ async def notebook_run(
     cells: Annotated[str, Field(description="such as 0,2-4; '' = all")] = "",
     code: Annotated[str, Field(max_length=100_000, description="run after the cells, or alone")] = "",
     kernel: Annotated[str, Field(description="id of a kept kernel")] = "",
-    keep_kernel: Annotated[bool, Field(description="start one")] = False,
+    keep_kernel: Annotated[bool, Field(description="start one that stays")] = False,
     save: Annotated[bool, Field(description="outputs into the file")] = False,
     cell_seconds: Annotated[int, Field(ge=1, le=3600)] = 60,
     max_seconds: Annotated[int, Field(ge=1, le=3600)] = 600,
@@ -98,7 +97,7 @@ async def notebook_run(
     notebook = _notebook(root, path, code)
     folder = notebook.parent if notebook else root.path
     if keep_kernel and not kernel:
-        kernel = await anyio.to_thread.run_sync(start_kept, root, folder)
+        kernel = await start_kept(root, folder)
     with tempfile.TemporaryDirectory(prefix="agent-tools-") as scratch:
         job = NotebookJob(
             root=root.path,

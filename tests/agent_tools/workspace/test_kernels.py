@@ -46,7 +46,11 @@ def root(tmp_path: Path) -> Iterator[Root]:
 
 @pytest.fixture
 def kernel(root: Root) -> str:
-    return start_kept(root, root.path)
+    return kept(root)
+
+
+def kept(root: Root, **given: float) -> str:
+    return anyio.run(partial(start_kept, root, root.path, **given))
 
 
 def code(root: Root, source: str, kernel: str, **given: int) -> NotebookRun:
@@ -132,7 +136,7 @@ def test_a_notebook_of_another_folder_is_refused(root, kernel):
 def test_a_kept_kernel_that_nobody_uses_ends_by_itself(root, monkeypatch):
     marker = MARKER + "idle"
     monkeypatch.setenv("TEST_MARKER", marker)
-    kernel = start_kept(root, root.path, idle_seconds=4)
+    kernel = kept(root, idle_seconds=4)
     # In use, it stays.
     assert code(root, f"{CHILD}\nimport time\ntime.sleep(6)\nprint('still')", kernel).cells[0]["output"] == "still"
     job = until_ended(kernel, root.path)
@@ -154,7 +158,7 @@ def test_a_kept_kernel_that_dies_ends_its_job_and_says_so(root, kernel):
 def test_a_kept_kernel_dies_with_the_process_that_keeps_it(root, monkeypatch):
     marker = MARKER + "host"
     monkeypatch.setenv("TEST_MARKER", marker)
-    start_kept(root, root.path)
+    kept(root)
     for one in processes(marker):
         if "agent_tools.workspace.kernel_host" in one.cmdline():
             one.kill()
@@ -188,11 +192,20 @@ def test_what_is_no_kernel_is_refused_by_name(root):
 def test_a_kernel_that_cannot_start_says_why_and_leaves_no_running_job(root):
     (root.path / "ipykernel_launcher.py").write_text("raise SystemExit('broken on purpose')")
     with pytest.raises(KernelError, match="broken on purpose"):
-        start_kept(root, root.path)
+        kept(root)
     assert [state.status for state in runners.list_jobs(root.path)[0]] == ["failed"]
+
+
+def test_a_start_that_is_cancelled_leaves_no_job_running(root):
+    async def cancel_while_it_starts() -> None:
+        with anyio.move_on_after(0.01):
+            await start_kept(root, root.path)
+
+    anyio.run(cancel_while_it_starts)
+    assert [state.status for state in runners.list_jobs(root.path)[0]] == ["cancelled"]
 
 
 def test_a_kernel_stays_on_this_machine_where_jobs_go_to_slurm(root, monkeypatch):
     monkeypatch.setenv("AGENT_TOOLS_JOBS", "slurm")
-    kernel = start_kept(root, root.path)
+    kernel = kept(root)
     assert runners.status(kernel, root.path).state.runner == "local"

@@ -125,6 +125,10 @@ def test_a_flood_of_output_is_interrupted(tmp_path):
     assert "32 MiB" in result.note
 
 
+def test_output_that_was_dropped_is_never_called_whole(tmp_path):
+    assert run(tmp_path, code="print('x' * (33 << 20))").status == "too much output"
+
+
 def test_a_long_run_stays_under_the_limit_and_its_end_is_what_is_shown(tmp_path):
     write(tmp_path / "a.ipynb", *["print('\"' * 300)"] * 150, "1 / 0")
     result = run(tmp_path, path="a.ipynb")
@@ -316,6 +320,11 @@ def test_a_notebook_that_someone_else_changed_meanwhile_is_not_overwritten(tmp_p
     result = run(tmp_path, path="a.ipynb", save=True)
     assert (result.saved, path.read_text()) == (False, "theirs")
     assert "changed by someone else" in result.note
+
+
+def test_code_in_no_notebook_has_nowhere_to_be_saved(tmp_path):
+    result = run(tmp_path, code="1", save=True)
+    assert (result.status, result.saved, result.note) == ("ok", False, "not saved: path names no notebook")
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------
