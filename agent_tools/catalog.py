@@ -41,7 +41,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import files, finding, folders, git, hooks, pack, sql, tests
+from agent_tools.workspace import files, finding, folders, git, hooks, notebooks, pack, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -311,6 +311,15 @@ CATALOG: tuple[Tool, ...] = (
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
+    Tool(
+        "notebook_run",
+        notebooks.notebook_run,
+        "Run a notebook",
+        read_only=False,
+        destructive=True,
+        open_world=True,
+        toolset="notebook",
+    ),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
     Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),

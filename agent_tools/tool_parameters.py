@@ -14,6 +14,7 @@ from agent_tools.results import Positional
 
 MEANINGS: Mapping[str, str] = {
     "alpha": "two-sided error rate",
+    "cell_seconds": "time limit of each cell",
     "contains": "a text that the file must hold",
     "expects": "a text that the command must print",
     "figure": "path of a number in the record, such as fact/figures/seconds",
