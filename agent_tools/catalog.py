@@ -40,7 +40,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git, hooks, sql, tests
+from agent_tools.workspace import git_reading, hooks, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -274,9 +274,9 @@ CATALOG: tuple[Tool, ...] = (
     Tool("profile_run", measuring.profile_run, "Profile the stages of a run", read_only=False),
     Tool("job_status", jobs.job_status, "Show jobs", read_only=True, idempotent=True),
     Tool("job_cancel", jobs.job_cancel, "Cancel a job", read_only=False, destructive=True, idempotent=True),
-    Tool("git_status", git.git_status, "Show uncommitted files", read_only=True, idempotent=True),
-    Tool("git_diff", git.git_diff, "Show changes", read_only=True, idempotent=True),
-    Tool("git_log", git.git_log, "List commits", read_only=True, idempotent=True),
+    Tool("git_status", git_reading.git_status, "Show uncommitted files", read_only=True, idempotent=True),
+    Tool("git_diff", git_reading.git_diff, "Show changes", read_only=True, idempotent=True),
+    Tool("git_log", git_reading.git_log, "List commits", read_only=True, idempotent=True),
     Tool("test_run", tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
     Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
     Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),

@@ -9,8 +9,9 @@ import pytest
 
 from agent_tools.results import CHARACTER_LIMIT, CursorError
 from agent_tools.workspace import git as git_module
-from agent_tools.workspace.git import GitDiff, GitError, GitLog, GitStatus, git_diff, git_log, git_status
+from agent_tools.workspace.git import GitError
 from agent_tools.workspace.git_history import commits_touching, tree_since
+from agent_tools.workspace.git_reading import GitDiff, GitLog, GitStatus, git_diff, git_log, git_status
 from agent_tools.workspace.root import Root, RootError
 
 
