@@ -1,8 +1,8 @@
-"""Reading git without running anything that the repository names.
+"""Running git without running anything that the repository names.
 
-A repository can make `git status`, `diff` and `log` start programs (fsmonitor, hooks, clean filters, textconv,
-external diff, gpg, lazy fetches, the same again inside submodules) and can point its work tree elsewhere. One runner
-closes each of these doors; the tests plant a program behind every one.
+A repository can make git start programs (fsmonitor, hooks, filters, textconv, external diff, merge drivers, gpg, lazy
+fetches, the same again inside submodules) and can point its work tree elsewhere. One runner closes each of these doors,
+for reading and for writing; the tests plant a program behind every one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import functools
 import os
 import re
 import subprocess
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO
 
 from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
@@ -40,6 +44,8 @@ FIXED_SETTINGS = {
     "submodule.recurse": "false",
     "color.ui": "false",
     "i18n.logOutputEncoding": "UTF-8",
+    "i18n.commitEncoding": "UTF-8",
+    "commit.gpgSign": "false",
     "protocol.allow": "never",
 }
 
@@ -82,11 +88,33 @@ class GitError(WorkbenchError):
 
 
 @dataclass(frozen=True)
+class Places:
+    """Folders of a repository, absolute and without symbolic links.
+
+    Attributes:
+        own: of this working tree: its HEAD, its index, the state of a merge.
+        common: of all working trees: branches, hooks.
+    """
+
+    own: Path
+    common: Path
+
+
+@dataclass(frozen=True)
 class Repository:
-    """A repository whose configuration was read and disarmed."""
+    """A repository whose configuration was read and disarmed.
+
+    Attributes:
+        root: where it is.
+        settings: what takes the place of the repository's own settings, by name.
+        configured: what the repository itself says, by lower-case name; never given to git.
+        variables: for git, beside those of the runner.
+    """
 
     root: Root
     settings: dict[str, str]
+    configured: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     async def open(cls, root: Root) -> Repository:
@@ -101,27 +129,37 @@ class Repository:
         bare = cls(root, dict(FIXED_SETTINGS))
         await bare._check_folders()
         listing = shown_lines(await bare.run("config", "--list", "--includes", "-z"))
-        settings = dict(FIXED_SETTINGS)
+        settings, configured = dict(FIXED_SETTINGS), dict[str, str]()
         for entry in listing:
             name, _, value = entry.partition("\n")
+            configured[name.lower()] = value
             if name.lower() == "core.worktree":
                 _check_work_tree(root, value)
             if _PROGRAM_SETTING.fullmatch(name):
                 settings[name] = "false" if name.endswith((".required", ".promisor")) else ""
-        return cls(root, settings)
+        return cls(root, settings, configured)
 
-    async def run(self, *arguments: str) -> bytes:
-        """Run one git command and return its output.
+    def with_variables(self, variables: Mapping[str, str]) -> Repository:
+        """The same repository with more variables for git, such as who commits."""
+        return replace(self, variables={**self.variables, **variables})
+
+    def with_index(self, index: Path) -> Repository:
+        """The same repository with another index: one whole file, so that no part of it lands in the repository."""
+        whole = replace(self, settings={**self.settings, "core.splitIndex": "false"})
+        return whole.with_variables({"GIT_INDEX_FILE": str(index)})
+
+    async def run(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Run one git command on some input and return its output.
 
         Raises:
             GitError: it failed, took over its time, or said more than `OUTPUT_CAP`; git's first complaint is quoted.
         """
-        output, cut = await self.run_to_cap(b"", *arguments)
+        output, cut = await self.run_to_cap(b"", *arguments, stdin=stdin)
         if cut:
             raise GitError(f"git {arguments[0]} said more than {OUTPUT_CAP >> 20} MiB; name paths.")
         return output
 
-    async def run_to_cap(self, separator: bytes, *arguments: str) -> tuple[bytes, bool]:
+    async def run_to_cap(self, separator: bytes, *arguments: str, stdin: bytes = b"") -> tuple[bytes, bool]:
         """Run one git command and return its output up to `OUTPUT_CAP` and whether it was cut.
 
         The entry that the cut went through is dropped; entries end with `separator`.
@@ -129,25 +167,26 @@ class Repository:
         Raises:
             GitError: it failed or took over its time; git's first line of complaint is quoted.
         """
-        finished = await self.attempt(*arguments)
+        finished = await self.attempt(*arguments, stdin=stdin)
         if finished.timed_out:
             raise GitError(f"git {arguments[0]} took over {SECONDS:.0f} s; name fewer paths.")
         if finished.truncated:
             return (finished.output[: finished.output.rfind(separator) + 1] if separator else b""), True
         if finished.exit_code != 0:
-            said = shown(finished.errors).strip().splitlines()
-            raise GitError(f"git {arguments[0]} failed: {said[0] if said else f'exit code {finished.exit_code}'}.")
+            raise GitError(_complaint(arguments[0], finished))
         return finished.output, False
 
-    async def attempt(self, *arguments: str) -> Finished:
+    async def attempt(self, *arguments: str, stdin: bytes = b"") -> Finished:
         """Run one git command and return however it ended."""
-        return await run_bounded(
-            ["git", "--no-pager", "--no-optional-locks", *arguments],
-            folder=self.root.path,
-            environment=self._environment(),
-            seconds=SECONDS,
-            output_cap=OUTPUT_CAP,
-        )
+        with _readable(stdin) as given:
+            return await run_bounded(
+                ["git", "--no-pager", "--no-optional-locks", *arguments],
+                folder=self.root.path,
+                environment=self._environment(),
+                seconds=SECONDS,
+                output_cap=OUTPUT_CAP,
+                stdin=given,
+            )
 
     async def commit(self, revision: str) -> str:
         """Return the full id of the commit that `revision` names.
@@ -169,6 +208,12 @@ class Repository:
         """Return the id of the current commit, or '' before the first one."""
         return (await self.attempt("rev-parse", "--verify", "--quiet", "HEAD")).output.decode().strip()
 
+    async def places(self) -> Places:
+        """Return where this working tree and the repository have their files."""
+        answer = await self.run("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
+        own, common = (Path(os.path.realpath(line)) for line in os.fsdecode(answer).splitlines())
+        return Places(own, common)
+
     def _environment(self) -> dict[str, str]:
         # By variables, not with -c: there a '=' inside a driver's name would split the setting in the wrong place.
         numbered = {"GIT_CONFIG_COUNT": str(len(self.settings))}
@@ -177,18 +222,45 @@ class Repository:
             numbered[f"GIT_CONFIG_VALUE_{index}"] = value
         # Named, not discovered: git can neither climb to a parent repository nor take a planted bare one.
         places = {"GIT_DIR": str(self.root.path / ".git"), "GIT_WORK_TREE": str(self.root.path)}
-        return {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **places, **numbered}
+        return {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **places, **numbered, **self.variables}
 
     async def _check_folders(self) -> None:
         git_folder = self.root.path / ".git"
         if git_folder.is_dir() and not git_folder.is_symlink() and not (git_folder / "commondir").exists():
             return
-        answer = await self.run("rev-parse", "--path-format=absolute", "--git-dir", "--git-common-dir")
-        own, common = (Path(os.path.realpath(line)) for line in os.fsdecode(answer).splitlines())
+        places = await self.places()
+        own, common = places.own, places.common
         if own.is_relative_to(self.root.path) and common.is_relative_to(self.root.path):
             return
         if not _is_linked_worktree(self.root.path, own, common):
             raise GitError("The repository's .git leads outside of the root, and no worktree there points back to it.")
+
+
+@contextmanager
+def _readable(data: bytes) -> Iterator[int | IO[bytes]]:
+    if not data:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
+
+
+def _complaint(command: str, finished: Finished) -> str:
+    said = shown(finished.errors).strip().splitlines()
+    lock = re.search(r"'([^']*\.lock)'.*File exists", said[0]) if said else None
+    if lock:
+        return locked(lock[1])
+    return f"git {command} failed: {said[0] if said else f'exit code {finished.exit_code}'}."
+
+
+def locked(lock: str) -> str:
+    """The sentence about a lock file that somebody else holds."""
+    return (
+        f"Another git holds {Path(lock).name} and nothing was changed; try again, and if no git is running, remove "
+        f"{shown(lock)}, which one that was killed has left."
+    )
 
 
 @functools.cache

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
 
 from agent_tools.results import Cursor, RepositoryText, ResponseFormat, offset, page
 from agent_tools.workspace.git import EMPTY_TREE, OUTPUT_CAP, GitError, Repository, shown_lines
+from agent_tools.workspace.git_entries import parse_status, pathspecs, shown_name
+from agent_tools.workspace.kept_outputs import keep
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
@@ -59,25 +60,21 @@ async def git_status(
     untracked = "all" if response_format == "detailed" else "normal"
     flags = ("--porcelain=v2", "--branch", "-z", f"--untracked-files={untracked}", "--ignore-submodules=dirty")
     output, cut = await repository.run_to_cap(b"\0", "status", *flags)
-    return _parse_status(shown_lines(output), limit, _cut_note("list of files") if cut else "")
+    return _status(shown_lines(output), limit, _cut_note("list of files") if cut else "")
 
 
-def _parse_status(entries: list[str], limit: int, note: str) -> GitStatus:
-    head: dict[str, str] = {}
+def _status(lines: list[str], limit: int, note: str) -> GitStatus:
     groups: dict[str, list[str]] = {"staged": [], "unstaged": [], "untracked": [], "conflicted": []}
-    rest = iter(entries)
-    for entry in rest:
-        kind, _, body = entry.partition(" ")
-        if kind == "#":
-            name, _, value = body.partition(" ")
-            head[name] = value
-        elif kind == "?":
-            groups["untracked"].append(_name(body))
-        elif kind == "u":
-            groups["conflicted"].append(f"{body[:2]} {_name(body.split(' ', 9)[9])}")
-        elif kind in ("1", "2"):
-            origin = f" <- {_name(next(rest, '?'))}" if kind == "2" else ""
-            _add_change(groups, body[:2], _name(body.split(" ", 7 if kind == "1" else 8)[-1]) + origin)
+    head, entries = parse_status(lines)
+    for entry in entries:
+        name = shown_name(entry.path)
+        if entry.kind == "?":
+            groups["untracked"].append(name)
+        elif entry.kind == "u":
+            groups["conflicted"].append(f"{entry.states} {name}")
+        else:
+            origin = f" <- {shown_name(entry.origin)}" if entry.origin else ""
+            _add_change(groups, entry.states, name + origin)
     kept, total = _cut(groups, limit), sum(map(len, groups.values()))
     ahead, behind = (head.get("branch.ab") or "+0 -0").split()
     return GitStatus(
@@ -115,10 +112,6 @@ def _cut_note(what: str) -> str:
     return f"the {what} is cut at {OUTPUT_CAP >> 20} MiB and its rest missing; name paths in git_diff"
 
 
-def _name(raw: str) -> str:
-    return shown(os.fsencode(raw)).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
-
-
 class GitDiff(RepositoryText):
     """What changed: a count per file and, when detailed, one page of the patch."""
 
@@ -127,11 +120,13 @@ class GitDiff(RepositoryText):
     patch: str
     patch_lines: int = Field(description="lines of the whole patch")
     next_cursor: str
+    kept: str = Field(description="file with the whole patch, if it is cut here")
     note: str
 
     def summary(self) -> str:
         """Say the number of files and lines."""
         more = f"; go on with cursor={self.next_cursor}" if self.next_cursor else ""
+        more += f"; whole in {self.kept}" if self.kept else ""
         shown_part = f", {len(self.patch.splitlines())} of {self.patch_lines} patch lines" if self.patch_lines else ""
         note = f"; {self.note}" if self.note else ""
         return f"{self.compared}: {len(self.files)} files{shown_part}{more}{note}"
@@ -152,23 +147,33 @@ async def git_diff(
     """
     repository = await Repository.open(root)
     compared, targets = await _targets(repository, revision, staged)
-    pathspecs = ["--", *_pathspecs(root, paths)]
+    specs = ["--", *pathspecs(root, paths)]
     flags = ["--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short", "--ignore-submodules=dirty", *targets]
-    numbers, cut = await repository.run_to_cap(b"\0", "diff", "--numstat", "-z", *flags, *pathspecs)
+    numbers, cut = await repository.run_to_cap(b"\0", "diff", "--numstat", "-z", *flags, *specs)
     lines: list[str] = []
     if response_format == "detailed":
-        patch, patch_cut = await repository.run_to_cap(b"\n", "diff", "--patch", *flags, *pathspecs)
+        # Not in the call above: together with its -z the patch would name files without quotes, line ends included.
+        patch, patch_cut = await repository.run_to_cap(b"\n", "diff", "--patch", *flags, *specs)
         lines, cut = shown(patch).split("\n")[:-1], cut or patch_cut
-    kept, following = page([_short(line) for line in lines], offset(cursor), limit)
+    part, following = page([_short(line) for line in lines], offset(cursor), limit)
     files, _ = page(_parse_numstat(shown_lines(numbers)), 0, 200, 10_000)
+    is_whole = not following and not cursor and all(len(line) <= LINE_CAP for line in lines)
     return GitDiff(
         compared=compared,
         files=files,
-        patch="\n".join(kept),
+        patch="\n".join(part),
         patch_lines=len(lines),
         next_cursor=following,
+        kept="" if is_whole else _kept(root, lines),
         note=_cut_note("diff") if cut else "",
     )
+
+
+def _kept(root: Root, lines: list[str]) -> str:
+    # A page of a diff is worth having where nothing can be written.
+    with suppress(OSError):
+        return keep(root, "diff.patch", "\n".join([*lines, ""]))
+    return ""
 
 
 async def _targets(repository: Repository, revision: str, staged: bool) -> tuple[str, list[str]]:
@@ -179,20 +184,10 @@ async def _targets(repository: Repository, revision: str, staged: bool) -> tuple
             raise GitError(f"staged compares the index with one commit, but '{revision}' names two; leave one out.")
         first, second = await repository.commit(parts[1]), await repository.commit(parts[3])
         return revision, [f"{first}{parts[2]}{second}"]
-    unborn = revision == "HEAD" and not await repository.head()
-    base = EMPTY_TREE if unborn else await repository.commit(revision)
+    base = await (repository.head() if revision == "HEAD" else repository.commit(revision))
     side = "index" if staged else "work tree"
-    return f"{side} against {'nothing' if unborn else revision}", [*(["--cached"] if staged else []), base]
-
-
-def _pathspecs(root: Root, paths: Sequence[str]) -> list[str]:
-    specs = []
-    for text in paths:
-        resolved = root.resolve(text, must_exist=False)
-        # As written, not as resolved: a tracked link is itself the thing that changed.
-        lexical = Path(os.path.normpath(root.path / text))
-        specs.append(root.relative(lexical if lexical.is_relative_to(root.path) else resolved))
-    return specs
+    options = ["--cached"] if staged else []
+    return f"{side} against {revision if base else 'nothing'}", [*options, base or EMPTY_TREE]
 
 
 def _parse_numstat(entries: list[str]) -> list[str]:
@@ -202,7 +197,7 @@ def _parse_numstat(entries: list[str]) -> list[str]:
         added, deleted, path = entry.split("\t", 2)
         if not path:
             path = f"{next(rest, '?')} -> {next(rest, '?')}"
-        rows.append(f"{added} {deleted} {_name(path)}")
+        rows.append(f"{added} {deleted} {shown_name(path)}")
     return rows
 
 
@@ -237,14 +232,14 @@ async def git_log(
     revision 'ID^..ID'.
     """
     repository = await Repository.open(root)
-    if not cursor and revision == "HEAD" and not await repository.head():
-        return GitLog(commits=[], next_cursor="")
     start, skip = await _log_start(repository, revision, cursor)
+    if not start:
+        return GitLog(commits=[], next_cursor="")
     names = ("commit", "date", "subject", "author", "refs", "body")[: 3 if response_format == "concise" else 6]
     codes = {"commit": "%H", "date": "%aI", "subject": "%s", "author": "%an", "refs": "%D", "body": "%b"}
     form = "%x00".join(codes[name] for name in names)
     flags = ("--no-show-signature", "--no-ext-diff", "--no-textconv", "--no-color", "-z", f"--format={form}")
-    window = (f"--max-count={limit + 1}", f"--skip={skip}", start, "--", *_pathspecs(root, paths))
+    window = (f"--max-count={limit + 1}", f"--skip={skip}", start, "--", *pathspecs(root, paths))
     output, cut = await repository.run_to_cap(b"\0", "log", *flags, *window)
     commits = _parse_log(output, names)
     kept = _fit(commits[:limit])
@@ -255,8 +250,9 @@ async def git_log(
 
 
 async def _log_start(repository: Repository, revision: str, cursor: str) -> tuple[str, int]:
+    """A commit and how many to skip; '' before the first commit."""
     if not cursor:
-        return await repository.commit(revision), 0
+        return await (repository.head() if revision == "HEAD" else repository.commit(revision)), 0
     match = _LOG_CURSOR.fullmatch(cursor)
     if not match:
         raise GitError(f"'{cursor}' is no cursor of git_log; pass next_cursor of the page before.")
