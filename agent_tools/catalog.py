@@ -24,6 +24,7 @@ from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import described
 from agent_tools.workflows import (
+    committing,
     comparing,
     demo,
     documents,
@@ -40,7 +41,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git_reading, hooks, sql, tests
+from agent_tools.workspace import git_branches, git_reading, git_restoring, hooks, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -277,6 +278,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("git_status", git_reading.git_status, "Show uncommitted files", read_only=True, idempotent=True),
     Tool("git_diff", git_reading.git_diff, "Show changes", read_only=True, idempotent=True),
     Tool("git_log", git_reading.git_log, "List commits", read_only=True, idempotent=True),
+    Tool("git_branch", git_branches.git_branch, "List or switch branches", read_only=False),
+    Tool("git_commit", committing.git_commit, "Commit paths", read_only=False),
     Tool("test_run", tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
     Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
     Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),
@@ -302,6 +305,14 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
     Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
+    Tool(
+        "git_restore",
+        git_restoring.git_restore,
+        "Discard changes",
+        read_only=False,
+        destructive=True,
+        toolset="git",
+    ),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),

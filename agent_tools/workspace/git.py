@@ -173,7 +173,7 @@ class Repository:
         if finished.truncated:
             return (finished.output[: finished.output.rfind(separator) + 1] if separator else b""), True
         if finished.exit_code != 0:
-            raise GitError(_complaint(arguments[0], finished))
+            raise GitError(complaint(arguments[0], finished))
         return finished.output, False
 
     async def attempt(self, *arguments: str, stdin: bytes = b"") -> Finished:
@@ -247,7 +247,8 @@ def _readable(data: bytes) -> Iterator[int | IO[bytes]]:
         yield file
 
 
-def _complaint(command: str, finished: Finished) -> str:
+def complaint(command: str, finished: Finished) -> str:
+    """The sentence about a git command that failed."""
     said = shown(finished.errors).strip().splitlines()
     lock = re.search(r"'([^']*\.lock)'.*File exists", said[0]) if said else None
     if lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,11 @@ from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
 NAMES_SHOWN = 5
+
+READING_IN = ("required",)
+"""Settings of a filter without which a commit would be wrong; encryption has this one."""
+WRITING_OUT = ("required", "smudge", "process")
+"""Settings of a filter without which a file that git writes would be wrong."""
 
 
 @dataclass(frozen=True)
@@ -101,25 +106,29 @@ async def filters_of(repository: Repository, paths: Sequence[str], *flags: str) 
     return {path: value for path, value in values if value not in ("unspecified", "unset", "set")}
 
 
-def refuse_needed_filters(repository: Repository, filters: dict[str, str], todo: str) -> None:
+def refuse_needed_filters(
+    repository: Repository, filters: Mapping[str, str], todo: str, settings: Sequence[str] = READING_IN
+) -> None:
     """Refuse paths whose content is only right after a filter ran; filters are programs, and none is run here.
 
     Args:
-        repository: says which filters it requires.
+        repository: says which filters it has.
         filters: name by path.
         todo: what to do instead.
+        settings: those of a filter that make it needed.
 
     Raises:
-        GitError: git-lfs, or a filter with `required`, which encryption has.
+        GitError: git-lfs, or a filter that has one of the settings.
     """
     for path, name in filters.items():
-        if name == "lfs" or _is_true(repository.configured.get(f"filter.{name}.required".lower(), "false")):
+        values = [repository.configured.get(f"filter.{name}.{setting}".lower(), "false") for setting in settings]
+        if name == "lfs" or any(map(_is_set, values)):
             raise GitError(
                 f"'{shown_name(path)}' needs the filter {shown(name)}, and these tools run no program that a "
                 f"repository names; {todo}."
             )
 
 
-def _is_true(value: str) -> bool:
+def _is_set(value: str) -> bool:
     # A name without a value is true for git.
     return value.lower() not in ("false", "no", "off", "0")

@@ -113,14 +113,14 @@ def _cut_note(what: str) -> str:
 
 
 class GitDiff(RepositoryText):
-    """What changed: a count per file and, when detailed, one page of the patch."""
+    """What changed: a count per file and, when detailed, one page of the patch; all of it is in the file `kept`."""
 
     compared: str
     files: list[str] = Field(description="'added deleted path'; '-' for binary")
     patch: str
     patch_lines: int = Field(description="lines of the whole patch")
     next_cursor: str
-    kept: str = Field(description="file with the whole patch, if it is cut here")
+    kept: str
     note: str
 
     def summary(self) -> str:
