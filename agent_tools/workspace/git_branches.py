@@ -70,7 +70,8 @@ async def _switch(repository: Repository, name: str, start: str) -> str:
     target = await _target(repository, name, start)
     await _refuse_filtered(repository, name, target)
     where = ["--no-track", "--create", name, target] if start else ["--no-guess", name]
-    carried = await _change(repository, name, where)
+    await _change(repository, name, where)
+    carried = await _carried(repository)
     created = f", created at {target[:10]}" if start else ""
     kept = f"; uncommitted changes came along: {listed(carried)}" if carried else ""
     return f"switched to {shown(name)}{created}{kept}"
@@ -78,11 +79,13 @@ async def _switch(repository: Repository, name: str, start: str) -> str:
 
 async def _target(repository: Repository, name: str, start: str) -> str:
     """The commit of a branch that exists, or of one that is to be created."""
-    if name.startswith("-") or name == "HEAD":
-        raise GitError(f"'{shown(name)}' is no name of a branch: it is HEAD or starts with '-'.")
     full = f"refs/heads/{name}"
-    if (await repository.attempt("check-ref-format", full)).exit_code != 0:
-        raise GitError(f"{shown(name)!r} is no name of a branch; use letters, digits, '.', '_', '-' and '/'.")
+    is_odd = name.startswith("-") or name == "HEAD" or not name.isprintable()
+    if is_odd or (await repository.attempt("check-ref-format", full)).exit_code != 0:
+        raise GitError(
+            f"'{shown(name)}' is no name of a branch; use letters, digits, '.', '_', '-' and '/', not HEAD, and no '-' "
+            "at the start."
+        )
     found = await repository.attempt("show-ref", "--verify", "--hash", "--", full)
     exists = found.exit_code == 0
     if start and exists:
@@ -115,15 +118,19 @@ async def _refuse_filtered(repository: Repository, name: str, target: str) -> No
     refuse_needed_filters(repository, filters, f"switch with git itself: `git switch {shown(name)}`", WRITING_OUT)
 
 
-async def _change(repository: Repository, name: str, where: Sequence[str]) -> list[str]:
-    """Let git switch, which refuses what would lose a change; return the paths whose changes it took along."""
-    flags = ("--no-progress", "--no-overwrite-ignore", "--no-recurse-submodules")
+async def _change(repository: Repository, name: str, where: Sequence[str]) -> None:
+    """Let git switch, which refuses what would lose a change.
+
+    Raises:
+        GitError: it did.
+    """
+    # Not quiet, git would list the changes that come along, and for that start programs of submodules.
+    flags = ("--quiet", "--no-progress", "--no-overwrite-ignore", "--no-recurse-submodules")
     # Killed in the middle, it would leave half of each branch and a lock.
     with anyio.CancelScope(shield=True):
         finished = await repository.attempt("switch", *flags, *where)
     if finished.exit_code == 0:
-        lines = os.fsdecode(finished.output).splitlines()
-        return [line.partition("\t")[2] for line in lines if "\t" in line]
+        return
     lost = [line.strip() for line in os.fsdecode(finished.errors).splitlines() if line.startswith("\t")]
     if lost:
         raise GitError(
@@ -131,3 +138,8 @@ async def _change(repository: Repository, name: str, where: Sequence[str]) -> li
             "git_commit or move them away, then switch."
         )
     raise GitError(complaint("switch", finished))
+
+
+async def _carried(repository: Repository) -> list[str]:
+    flags = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=dirty")
+    return shown_lines(await repository.run("diff", *flags, "HEAD"))
