@@ -126,7 +126,8 @@ class Repository:
         if not (root.path / ".git").exists():
             raise GitError(f"{root.path.name} is not a git repository (it has no .git); `git init` makes it one.")
         _check_version()
-        bare = cls(root, dict(FIXED_SETTINGS))
+        # Without any settings of the runner, which would be listed as well; reading a configuration runs nothing.
+        bare = cls(root, {})
         await bare._check_folders()
         listing = shown_lines(await bare.run("config", "--list", "--includes", "-z"))
         settings, configured = dict(FIXED_SETTINGS), dict[str, str]()
