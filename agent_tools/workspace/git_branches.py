@@ -58,7 +58,7 @@ async def _list(repository: Repository, limit: int, skip: int) -> GitBranches:
     form = "%(HEAD)%(refname:lstrip=2)%00%(objectname)%00%(committerdate:short)%00%(subject)"
     window = (f"--count={skip + limit + 1}", "--sort=-committerdate", "--sort=-HEAD")
     output, _ = await repository.run_to_cap(b"\n", "for-each-ref", *window, f"--format={form}", "refs/heads")
-    rows = [shown(line).split("<U+0000>", 3) for line in output.splitlines()]
+    rows = [[shown(part) for part in line.split(b"\0", 3)] for line in output.split(b"\n")[:-1]]
     lines = [f"{name[1:]} {commit[:10]} {date} {subject[:100]}" for name, commit, date, subject in rows]
     current = next((name[1:] for name, *_ in rows if name.startswith("*")), "")
     kept, following = page(lines, skip, limit)
@@ -80,14 +80,12 @@ async def _switch(repository: Repository, name: str, start: str) -> str:
 async def _target(repository: Repository, name: str, start: str) -> str:
     """The commit of a branch that exists, or of one that is to be created."""
     full = f"refs/heads/{name}"
-    is_odd = name.startswith("-") or name == "HEAD" or not name.isprintable()
-    if is_odd or (await repository.attempt("check-ref-format", full)).exit_code != 0:
-        raise GitError(
-            f"'{shown(name)}' is no name of a branch; use letters, digits, '.', '_', '-' and '/', not HEAD, and no '-' "
-            "at the start."
-        )
+    if name.startswith("-") or name == "HEAD" or not name.isprintable():
+        raise GitError(_malformed(name))
     found = await repository.attempt("show-ref", "--verify", "--hash", "--", full)
     exists = found.exit_code == 0
+    if not exists and (await repository.attempt("check-ref-format", full)).exit_code != 0:
+        raise GitError(_malformed(name))
     if start and exists:
         raise GitError(f"There is a branch '{shown(name)}' already; leave start out to switch to it.")
     if not start and not exists:
@@ -95,12 +93,16 @@ async def _target(repository: Repository, name: str, start: str) -> str:
     return await repository.commit(start) if start else found.output.decode().strip()
 
 
+def _malformed(name: str) -> str:
+    allowed = "letters, digits, '.', '_', '-' and '/', not HEAD, and no '-' at the start"
+    return f"'{shown(name)}' is no name of a branch; use {allowed}."
+
+
 async def _unknown(repository: Repository, name: str) -> str:
-    names = (await repository.run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")).decode(
-        errors="replace"
-    )
-    close = difflib.get_close_matches(name, names.split("\n"), n=3, cutoff=0.4)
-    near = f"the nearest are {', '.join(map(shown, close))}" if close else "git_branch lists all"
+    listing = await repository.run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads")
+    names = os.fsdecode(listing).split("\n")
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    near = f"the nearest are {', '.join(shown(os.fsencode(one)) for one in close)}" if close else "git_branch lists all"
     return f"There is no branch '{shown(name)}': {near}; create it with start=HEAD."
 
 
@@ -110,7 +112,10 @@ async def _refuse_filtered(repository: Repository, name: str, target: str) -> No
     if head in ("", target):
         return
     flags = ("--name-only", "-z", "--no-renames", "--diff-filter=d", "--no-ext-diff", "--no-textconv")
-    changed = shown_lines(await repository.run("diff", *flags, head, target))
+    output, cut = await repository.run_to_cap(b"\0", "diff", *flags, head, target)
+    if cut:
+        raise GitError(f"Too many files differ to look at their filters; switch with git itself: `git switch {name}`.")
+    changed = shown_lines(output)
     with tempfile.TemporaryDirectory(prefix="agent-tools-") as folder:
         apart = repository.with_index(Path(folder) / "index")
         await apart.run("read-tree", target)

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from agent_tools.workspace import git as git_module
 from agent_tools.workspace.git import GitError
 from agent_tools.workspace.git_branches import GitBranches, git_branch
 from agent_tools.workspace.root import Root
@@ -60,6 +61,28 @@ def test_pages_of_branches_join_to_the_whole(repository, git):
         assert part.branch == "main"
     assert cursor == ""
     assert sorted(seen) == sorted(["main", *(f"b{number:02}" for number in range(25))])
+
+
+def test_odd_names_and_subjects_are_shown_each_on_its_own_line(repository, git):
+    odd = ("x<U+0000>y", "ümlaut", "\u202egnp", "a,b")
+    for name in odd:
+        git(repository, "checkout", "-q", "-b", name)
+        git(repository, "commit", "-q", "--allow-empty", "--cleanup=verbatim", "-m", "one\rtwo\x1b[31m")
+    lines = branch(repository).branches
+    assert len(lines) == 1 + len(odd)
+    assert any(line.startswith("x<U+0000>y ") and "one<U+000D>two<U+001B>[31m" in line for line in lines)
+    assert any(line.startswith("<U+202E>gnp ") for line in lines)
+
+
+def test_branches_that_differ_in_too_many_files_to_be_looked_at_are_refused(two, git, monkeypatch):
+    git(two, "checkout", "-q", "side")
+    for number in range(60):
+        (two / f"a file with a long name {number}").write_text("x")
+    git(two, "add", ".")
+    git(two, "commit", "-qm", "many")
+    git(two, "checkout", "-q", "main")
+    monkeypatch.setattr(git_module, "OUTPUT_CAP", 900)
+    refused(two, "Too many files differ to look at their filters; switch with git itself: `git switch side`", "side")
 
 
 def test_a_repository_without_commits_and_one_on_no_branch_are_listed(tmp_path, repository, git):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from agent_tools.workspace import git_index
 from agent_tools.workspace.git import GitError, Repository
-from agent_tools.workspace.git_index import read_index, replace_index
+from agent_tools.workspace.git_index import read_index, replace_index, write_index
 from agent_tools.workspace.git_writing import Proposal, make_commit, propose
 from agent_tools.workspace.root import Root, RootError
 from tests.agent_tools.conftest import run_git
@@ -220,16 +220,28 @@ def test_a_split_index_is_read_and_replaced(repository, git):
     git(repository, "fsck", "--strict")
 
 
-def test_a_change_right_after_the_commit_is_seen(repository, git):
-    """The index must not look younger than the files that it vouches for."""
-    (repository / "b.txt").write_text("0\n")
-    git(repository, "add", ".")
+def test_a_change_that_only_the_age_of_the_index_gives_away_is_still_seen_after_a_commit(repository, git):
+    """Same size, same time: git looks into a file that is not older than its index, so a copy must not look younger."""
+    git(repository, "config", "core.trustctime", "false")
+    changed, index_file, moment = repository / "b.txt", repository / ".git" / "index", 1_700_000_000_000_000_000
+    changed.write_text("1\n")
+    os.utime(changed, ns=(moment, moment))
+    git(repository, "add", "b.txt")
     git(repository, "commit", "-qm", "b")
-    for number in range(1, 10):
-        (repository / "a.txt").write_text(f"{number}\n")
-        commit(repository, "a.txt")
-        (repository / "a.txt").write_text("z\n")
-        assert short(repository) == [" M a.txt"]
+    changed.write_text("2\n")
+    os.utime(changed, ns=(moment, moment))
+    os.utime(index_file, ns=(moment, moment))
+    (repository / "a.txt").write_text("changed\n")
+    commit(repository, "a.txt")
+    assert short(repository) == [" M b.txt"]
+
+
+def test_an_index_is_written_as_it_was_read(repository, tmp_path):
+    index = read_index(repository / ".git" / "index")
+    write_index(tmp_path / "copy", index)
+    assert read_index(tmp_path / "copy") == index
+    write_index(tmp_path / "copy", None)
+    assert read_index(tmp_path / "copy") is None
 
 
 def test_a_submodule_is_committed_as_the_commit_that_it_is_on(repository, git):
