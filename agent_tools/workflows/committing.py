@@ -148,13 +148,12 @@ def _answer(finished: Finished) -> dict[str, Any]:
 
 
 def _stale(answer: Mapping[str, Any]) -> str:
-    problems = answer["problems"]
+    problems = [shown(problem)[:200].rstrip(".") for problem in answer["problems"]]
     more = len(problems) + answer["omitted"] - PROBLEMS_SHOWN
     rest = f"; {more} more, see docs_check" if more > 0 else ""
     return (
-        f"The documents would not agree with their records, so nothing was committed: "
-        f"{'; '.join(shown(problem)[:200] for problem in problems[:PROBLEMS_SHOWN])}{rest}. Call docs_render, add the "
-        "documents to paths, and call again."
+        "The documents would not agree with their records, so nothing was committed: "
+        f"{'; '.join(problems[:PROBLEMS_SHOWN])}{rest}. Call docs_render, add the documents to paths, and call again."
     )
 
 
