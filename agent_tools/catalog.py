@@ -24,6 +24,7 @@ from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import described
 from agent_tools.workflows import (
+    changelog,
     committing,
     comparing,
     demo,
@@ -41,7 +42,18 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git_branches, git_reading, git_restoring, hooks, sql, tests
+from agent_tools.workspace import (
+    files,
+    finding,
+    folders,
+    git_branches,
+    git_reading,
+    git_restoring,
+    hooks,
+    pack,
+    sql,
+    tests,
+)
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -286,6 +298,10 @@ CATALOG: tuple[Tool, ...] = (
     Tool("session_start", sessions.session_start, "Start a session", read_only=False, open_world=True),
     Tool("session_note", sessions.session_note, "Write a note", read_only=False),
     Tool("session_handover", sessions.session_handover, "Hand a session over", read_only=False),
+    Tool("file_read", files.file_read, "Read a file", read_only=True, idempotent=True),
+    Tool("file_find", finding.file_find, "Find files", read_only=True, idempotent=True),
+    Tool("dir_read", folders.dir_read, "Show a folder", read_only=True, idempotent=True, toolset="files"),
+    Tool("context_pack", pack.context_pack, "Pack files", read_only=False, idempotent=True, toolset="files"),
     Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
     Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
     Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
@@ -304,6 +320,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_report", records_entry.record_report, "Enter a reported figure", read_only=False, surface="cli"),
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
     Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
+    Tool("changelog_add", changelog.changelog_add, "Write a changelog entry", read_only=False, surface="cli"),
+    Tool("changelog_release", changelog.changelog_release, "Release the changelog", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool(
         "git_restore",

@@ -29,6 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "name": "what it is called",
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
+    "path": "a file, relative to the repository",
     "paths": "files or folders",
     "reason": "why",
     "record": "id of a record that shows it",

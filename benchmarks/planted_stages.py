@@ -17,7 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from agent_tools.measure.arms_experiment import ArmsOutput, ArmsRequest, run_arms
+from agent_tools.measure.arms_experiment import run_arms
+from agent_tools.measure.arms_plan import ArmsOutput, ArmsRequest
 from agent_tools.measure.rungs import ArmsDesign, Pairing
 from agent_tools.records.schema import Arm, Benchmark, RunRecord
 from benchmarks.harness import positive, receipts_folder

@@ -23,6 +23,7 @@ from agent_tools.handbook.blocks import (
     read_text,
     refuse_edits,
 )
+from agent_tools.handbook.changelog import CHANGELOG, FRAGMENTS, draft_fragment, measured_lines
 from agent_tools.handbook.drafts import inside, load_record
 from agent_tools.handbook.figures import REPORTED_MARK, FigureError, Shown, SourceLink, evaluate, read_line
 from agent_tools.handbook.findings import FINDINGS_PAGES, worst_rows
@@ -38,8 +39,8 @@ from agent_tools.handbook.state import relative
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 
-DEFAULT_FOLDERS = ("logs", "docs/ai_handbook")
-OWNED_NAMES = ("*-findings.md", f"logs/*/{HANDOVER_PAGE}", *(page.path for page in PAGES))
+DEFAULT_FOLDERS = ("logs", "docs/ai_handbook", FRAGMENTS)
+OWNED_NAMES = ("*-findings.md", f"{FRAGMENTS}/*.md", f"logs/*/{HANDOVER_PAGE}", *(page.path for page in PAGES))
 """Files of these names can only come from `docs render`."""
 RENDER = "run `agent-tools docs render`"
 
@@ -64,7 +65,7 @@ def check_documents(
 
     Args:
         root: the repository; a source outside it does not count.
-        folders: relative to the root, or inside it; by default `logs` and `docs/ai_handbook`.
+        folders: relative to the root, or inside it; by default `logs`, the handbook and `changelog.d`.
         facts: see `render.render_all`; without them, pages that are made from them count as fresh.
 
     Returns:
@@ -78,7 +79,7 @@ def check_documents(
     problems += [problem for place in places for problem in _check_handovers(place, root)]
     problems += _check_handbook_pages(places, root, facts)
     problems += _check_page_plots(places, root)
-    problems += _check_names(root, facts) if folders is None else []
+    problems += [*_check_names(root, facts), *_check_changelog(root)] if folders is None else []
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.path, problem.kind, problem.block))
 
 
@@ -134,6 +135,8 @@ def _render_again(document: Document, path: Path, root: Path, facts: Facts | Non
     sources = {key: inside(path.parent / value, root) for key, value in document.header.values.items()}
     if kind == "findings":
         draft = draft_findings_page(load_record(sources["record"], root), path.parent, root)
+    elif kind == "changelog":
+        draft = draft_fragment(load_record(sources["record"], root), root)
     elif kind == "handover":
         draft = draft_handover(path.parent, root)
     elif page_of(kind).can_be_made(facts):
@@ -141,7 +144,7 @@ def _render_again(document: Document, path: Path, root: Path, facts: Facts | Non
     else:
         return None
     if draft.path != path:
-        what = "these findings belong" if kind == "findings" else "this page belongs"
+        what = "these findings belong" if kind == "findings" else "this document belongs"
         raise DocumentError(f"{what} in {draft.path.name}; rename the file.")
     return parse_document(draft.text, relative(path, root))
 
@@ -186,6 +189,16 @@ def _check_names(root: Path, facts: Facts | None) -> list[Problem]:
         Problem(path=found.path, kind="dangling", message=f"{found.path}: {found.message}; mend the page.")
         for found in dangling_names(root, [*commands, "serve"] if commands else [])
     ]
+
+
+def _check_changelog(root: Path) -> list[Problem]:
+    """What the changelog says was measured still is what the records hold."""
+    path = root / CHANGELOG
+    if not path.is_file():
+        return []
+    cache: dict[str, Any] = {}
+    complaints = [text for line in measured_lines(read_text(path)) for text in _check_line(line, path, root, cache)]
+    return [Problem(path=CHANGELOG, kind="orphan", message=f"{CHANGELOG}: {text}") for text in complaints]
 
 
 def _check_page_plots(places: Sequence[Path], root: Path) -> list[Problem]:

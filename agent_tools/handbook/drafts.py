@@ -30,8 +30,9 @@ from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import parse_record, write_atomically
 
 TEMPLATE_VERSIONS = {
-    "findings": "v4",
-    "current_state": "v2",
+    "findings": "v5",
+    "current_state": "v3",
+    "changelog": "v1",
     "judge": "v1",
     "performance": "v2",
     "handover": "v1",
@@ -43,7 +44,7 @@ TEMPLATE_VERSIONS = {
     "architecture": "v2",
     "rooms_plot": "v2",
     "ladder_plot": "v2",
-    "comparison_plot": "v1",
+    "comparison_plot": "v2",
     "history_plot": "v1",
     "arms_plot": "v1",
     "whatif_plot": "v1",
@@ -56,10 +57,13 @@ History:
 - findings v2 (2026-11): comparisons, bisections, histories, overrides, imported reports; quoted commands.
 - findings v3 (2026-11): designs that are no ladder, the CPU share of stages, the verdict of their clock, transforms.
 - findings v4 (2026-11): the worst images of a run.
+- findings v5 (2026-11): whole commit ids cut in titles, no count of images where the command names the data.
 - current_state v2 (2026-11): the newest comparisons of each machine, and overridden verdicts.
+- current_state v3 (2026-11): missed gates; reported figures stand on the page of the history alone.
 - performance v2 (2026-11): what tuning and the cache settings give, each from its own record.
 - architecture v2 (2026-11): which rooms are imported, no longer how often.
 - rooms_plot v2 (2026-11): rooms of the workbench without its name, so that a row of four fits.
+- comparison_plot v2 (2026-11): names as people write them.
 - ladder_plot v2 (2026-11): names are never read as formulas.
 """
 

@@ -29,12 +29,14 @@ FINDINGS_PAGES = {
 }
 """Kinds of record that get a findings document -> `findings_NAME.md.j2`, the part of its template that is their own.
 
-`reported` figures appear on the state page only, and the newest `simulation` on the page about the judge.
+`reported` figures stand on the page of the history, and the newest `simulation` on the page about the judge.
 """
 SECTIONS = {kind: kind for kind in FINDINGS_PAGES if kind not in {"train", "evaluate", "profile"}} | {
     "whatif": "benchmark"
 }
 """Kinds whose figures stand in a section -> its name; a run or a profile is shown without one, too."""
+
+_WHOLE_COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 
 COMPARING_KINDS = frozenset({"benchmark", "whatif", "comparison", "bisection", "history"})
 
@@ -138,10 +140,15 @@ def short_id(record_id: str) -> str:
     return record_id.rsplit("-", 1)[-1]
 
 
+def readable(title: str) -> str:
+    """A title as people write it: whole commit ids cut, arms of a benchmark without the option's name."""
+    return _WHOLE_COMMIT.sub(lambda found: found[0][:9], title).replace("--arm=", "")
+
+
 def document_name(record: RunRecord) -> str:
     """The name that the document's title gives the record."""
     if record.title:
-        return record.title
+        return readable(record.title)
     if record.benchmark:
         return f"ladder {record.benchmark.name}"
     named = record.comparison or record.history

@@ -15,6 +15,7 @@ ACCEPTED = "accepted.json"
 
 HEADER_VALUES: dict[str, set[str]] = {
     "findings": {"record"},
+    "changelog": {"record"},
     "current_state": {"records", "plans"},
     "judge": {"simulations"},
     "performance": {"records"},
@@ -113,7 +114,7 @@ def document_inputs(header: Header, folder: Path, facts_digest: str | None = Non
         raise DocumentError(f"no template makes a document '{header.document}' from {named}.")
     if header.document in FROM_CODE:
         return {"all": facts_digest} if facts_digest is not None else {}
-    if header.document == "findings":
+    if header.document in {"findings", "changelog"}:
         record = _below(folder, header.values["record"])
         if not record.is_file():
             raise DocumentError(f"its record {header.values['record']} is gone; restore it, or delete the document.")

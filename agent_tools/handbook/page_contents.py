@@ -47,9 +47,10 @@ def state_contents(request: Request) -> Contents:
     """The newest figures per machine, and the plan ledger."""
     entries = record_entries(record_files(request.sources["records"]), request.path, request.root)
     ledger = read_ledger(plan_files(request.sources["plans"]), request.path.parent)
-    return Contents(
-        state_values(entries, ledger), (*(entry.source for entry in entries), *(entry.source for entry in ledger))
-    )
+    guide, folder = request.root / "docs/ai_handbook/02_dev_guide", request.path.parent
+    linked = {f"{name}_page": relative(guide / f"{name}.md", folder) for name in ("performance", "history")}
+    sources = (*(entry.source for entry in entries), *(entry.source for entry in ledger))
+    return Contents({**state_values(entries, ledger), **linked}, sources)
 
 
 def judge_contents(request: Request) -> Contents:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_tools.handbook.drafts import Draft, inside, write_drafts
+from agent_tools.handbook.blocks import parse_document, read_text
+from agent_tools.handbook.changelog import draft_fragment, fragment_files
+from agent_tools.handbook.drafts import Draft, inside, load_record, write_drafts
 from agent_tools.handbook.findings_files import draft_folder
 from agent_tools.handbook.handover_page import draft_handover
 from agent_tools.handbook.pages import PAGES, STATE_PAGE, Facts, draft_page, draft_plot, page_of
@@ -99,7 +101,13 @@ def draft_all(root: Path, facts: Facts | None = None) -> list[Draft]:
     drafts = [draft for session in sessions for draft in draft_folder(session / "records", session, root)]
     handed = sorted(path.parent for path in (root / "logs").glob(f"*/{HANDOVER_FILE}"))
     drafts += [draft_handover(folder, root) for folder in handed]
+    drafts += [draft_fragment(load_record(_record_of(path, root), root), root) for path in fragment_files(root)]
     shown = [page for page in PAGES if page.wanted(root) and page.can_be_made(facts)]
     pages = [(page, draft_page(page, root, facts=facts)) for page in shown]
     plots = [plot for page, draft in pages for plot in draft_plot(page, draft, root, facts)]
     return [*drafts, *(draft for _, draft in pages), *plots]
+
+
+def _record_of(fragment: Path, root: Path) -> Path:
+    header = parse_document(read_text(fragment), fragment.name).header
+    return inside(fragment.parent / header.values.get("record", ""), root)

@@ -24,6 +24,7 @@ from agent_tools.handbook.findings import (
 from agent_tools.handbook.markdown import SafeSource
 from agent_tools.handbook.paired import parity_label
 from agent_tools.handbook.plans import Plan, read_header, read_plan
+from agent_tools.records.gates import GateRow, gate_table
 from agent_tools.records.schema import RunRecord
 
 RUNS_SHOWN = 5
@@ -126,6 +127,14 @@ class ComparisonEntry:
 
 
 @dataclass(frozen=True)
+class MissedGate:
+    """A gate that the newest record of it does not pass, with the source of its numbers."""
+
+    row: GateRow
+    source: SafeSource
+
+
+@dataclass(frozen=True)
 class MachineState:
     """Everything measured on machines of one key."""
 
@@ -171,18 +180,21 @@ def state_values(records: Sequence[RecordEntry], ledger: Sequence[PlanEntry]) ->
         "machines": _machines(
             [entry for entry in newest_first if entry.record.kind not in UNMEASURED], ledger, _decisions(by_time)
         ),
+        "missed": _missed_gates(records),
         "overrides": [entry for entry in newest_first if entry.record.override],
-        "reported": [
-            reported_entry(entry)
-            for entry in sorted(records, key=lambda entry: entry.record.id)
-            if entry.record.reported
-        ],
+        "reported": any(entry.record.reported for entry in records),
         "ledger": bool(ledger),
         "completed": [entry for entry in ledger if entry.plan.closed],
         "active": [entry for entry in work if entry.plan.status == "active"],
         "issues": [entry for entry in open_plans if entry.plan.kind == "issue"],
         "next": [entry for entry in work if entry.plan.status == "planned"],
     }
+
+
+def _missed_gates(records: Sequence[RecordEntry]) -> list[MissedGate]:
+    sources = {entry.record.id: entry.source for entry in records}
+    rows = gate_table([entry.record for entry in records])
+    return [MissedGate(row, sources[row.record.id]) for row in rows if row.status == "failed" and row.record]
 
 
 def reported_entry(entry: RecordEntry) -> dict[str, Any]:
@@ -227,9 +239,17 @@ def _machine(
         else "Unknown machine",
         key=key,
         ladders=tuple(_ladder(_most_telling(groups[group]), titles[group], ledger) for group in sorted(groups)),
-        comparisons=tuple(_comparison(entry, decisions) for entry in comparisons[:COMPARISONS_SHOWN]),
+        comparisons=tuple(_comparison(entry, decisions) for entry in _newest_of_each(comparisons)[:COMPARISONS_SHOWN]),
         runs=tuple(_run(entry) for entry in runs[:RUNS_SHOWN]),
     )
+
+
+def _newest_of_each(newest_first: Sequence[RecordEntry]) -> list[RecordEntry]:
+    """A comparison that was made again stands once, as it came out last."""
+    found: dict[str, RecordEntry] = {}
+    for entry in newest_first:
+        found.setdefault(document_name(entry.record), entry)
+    return list(found.values())
 
 
 def is_ladder(record: RunRecord) -> bool:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_tools.measure.arms_experiment import PARITY_MARGIN, ArmsOutput, ArmsRequest, Phase, run_arms
+from agent_tools.measure.arms_experiment import run_arms
+from agent_tools.measure.arms_plan import PARITY_MARGIN, ArmsOutput, ArmsRequest, Phase
 from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.rungs import arms_design
 from agent_tools.measure.trainer import Progress

@@ -13,7 +13,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field, ValidationError
 
-from agent_tools.measure.arms_experiment import PARITY_MARGIN, SAMPLE_SECONDS
+from agent_tools.measure.arms_plan import PARITY_MARGIN
+from agent_tools.measure.arms_samples import SAMPLE_SECONDS
 from agent_tools.measure.data_subset import relative_to_root
 from agent_tools.records.compared import Side, Target
 from agent_tools.records.errors import WorkbenchError

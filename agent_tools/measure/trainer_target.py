@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent_tools.measure.arms_experiment import cold_seconds
+from agent_tools.measure.arms_samples import cold_seconds
 from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations
 from agent_tools.measure.statistics import median

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from agent_tools.measure.arms_experiment import ArmsOutput, ArmsRequest, run_arms
+from agent_tools.measure.arms_experiment import run_arms
+from agent_tools.measure.arms_plan import ArmsOutput, ArmsRequest
 from agent_tools.measure.rungs import ArmsDesign, LadderError, changed_one_at_a_time, merged_overrides
 from agent_tools.measure.statistics import PAIRS_FOR_A_VERDICT
 from agent_tools.measure.trainer import Progress

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_tools.measure.arms_experiment import ArmsOutput, ArmsRequest, Phase, run_arms, run_pilot
+from agent_tools.measure.arms_experiment import run_arms, run_pilot
+from agent_tools.measure.arms_plan import ArmsOutput, ArmsRequest, Phase
 from agent_tools.measure.ladder_summaries import stage_wall
 from agent_tools.measure.rungs import REPLAYED, ArmsDesign, LadderError, Pairing, changed_one_at_a_time
 from agent_tools.measure.trainer import Progress

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent_tools.measure.arms_experiment import ArmsRequest
+from agent_tools.measure.arms_plan import ArmsRequest
 from agent_tools.measure.compare import compare
 from agent_tools.measure.comparison_plan import CompareRequest
 from agent_tools.measure.data_subset import relative_to_root

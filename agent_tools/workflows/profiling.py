@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent_tools.jobs.machine_lock import measuring
-from agent_tools.measure.arms_experiment import ArmsRequest
+from agent_tools.measure.arms_plan import ArmsRequest
 from agent_tools.measure.command_target import last_json_object
 from agent_tools.measure.data_subset import relative_to_root
 from agent_tools.measure.guarded import Ends, RunCancelled, run_guarded

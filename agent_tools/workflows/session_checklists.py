@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from agent_tools.handbook.changelog import CHANGELOG, unannounced
 from agent_tools.handbook.check import Problem, check_documents
 from agent_tools.handbook.handover_page import prompt_documents
 from agent_tools.handbook.pages import STATE_PATH
@@ -19,7 +20,7 @@ from agent_tools.handbook.sessions import SessionFolder, current_session, newest
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.workflows.commit_messages import message_problem
 from agent_tools.workflows.session_context import SMALLEST_BUDGET, collect_context
-from agent_tools.workflows.session_gathering import BOOKKEEPING, CHANGELOG, RECORD_PATH
+from agent_tools.workflows.session_gathering import BOOKKEEPING, RECORD_PATH
 from agent_tools.workspace.git_history import TreeSince, tree_since
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -141,10 +142,10 @@ def _committed(tree: TreeSince) -> Item:
 
 
 def _changelog(tree: TreeSince) -> Item:
-    paths = [path for _, path in tree.changed]
-    sources = [path for path in paths if not path.startswith(("logs/", "docs/"))]
-    problem = f"it says nothing of {_some(sources)}" if sources and CHANGELOG not in paths else ""
-    return Item("changelog entry", problem, f"add what changed to {CHANGELOG}", "" if sources else "no code changed")
+    missing = unannounced([path for _, path in tree.changed])
+    problem = f"it says nothing of {_some(missing)}" if missing else ""
+    mend = f"add what changed to {CHANGELOG}, or `agent-tools changelog add RECORD`"
+    return Item("changelog entry", problem, mend, "everything that changed is announced")
 
 
 def _handed_over(root: Root, session: SessionFolder | None) -> Item:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from agent_tools.handbook.changelog import CHANGELOG, unannounced
 from agent_tools.handbook.check import check_documents
 from agent_tools.handbook.findings import is_descriptive
 from agent_tools.handbook.handover import (
@@ -42,7 +43,6 @@ from agent_tools.workspace.untrusted import shown
 FILES_KEPT = 300
 DOCUMENTS_KEPT = 50
 READ_BEFORE_ALL = ("AGENTS.md", STATE_PATH)
-CHANGELOG = "CHANGELOG.md"
 
 MENTIONABLE = re.compile(r"[A-Za-z0-9_./-]+")
 """A path that can follow an @ in a prompt without quoting."""
@@ -274,8 +274,8 @@ def _aim(target: Target | None) -> str:
 def _documents(root: Root, session: str, tree: TreeSince) -> list[str]:
     own = f"logs/{session}/handover"
     problems = [shown(one.message) for one in check_documents(root.path) if not one.path.startswith(own)]
-    sources = [path for _, path in tree.changed if not path.startswith(("logs/", "docs/"))]
-    if sources and CHANGELOG not in sources and (root.path / CHANGELOG).is_file():
+    sources = unannounced([path for _, path in tree.changed])
+    if sources and (root.path / CHANGELOG).is_file():
         problems.append(f"{CHANGELOG} says nothing yet of what changed in {len(sources)} files.")
     return problems[:DOCUMENTS_KEPT]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
@@ -41,6 +42,23 @@ def shown(data: bytes | str) -> str:
     r"""Decode and clean untrusted text for a result: nothing invisible, no secrets; bytes outside UTF-8 as `\xNN`."""
     text = data if isinstance(data, str) else data.decode("utf-8", errors="backslashreplace")
     return show_invisible(mask_secrets(text.replace("\r\n", "\n")))
+
+
+def shown_name(name: str) -> str:
+    """Clean a file's name for one line of a result; bytes outside UTF-8 (surrogates in `name`) as `\\xNN`."""
+    return shown(os.fsencode(name)).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
+
+
+def invisible_in(text: str) -> list[str]:
+    """Name the characters of an exact text that have no visible form, each once: `U+202E`; CRLF is a line end."""
+    if text.isascii() and not _CONTROL.search(text.replace("\r\n", "\n")):
+        return []
+    return list(dict.fromkeys(f"U+{ord(c):04X}" for c in text.replace("\r\n", "\n") if _is_hidden(c)))
+
+
+def secret_places(text: str) -> list[int]:
+    """Where in an exact text something has the form of a well-known credential: offsets of their starts."""
+    return [match.start() for match in _SECRETS.finditer(text)]
 
 
 def _is_hidden(character: str) -> bool:

@@ -95,6 +95,8 @@ def test_a_tool_that_is_not_offered_cannot_be_called(repository, name):
     [
         ("git_diff", {"paths": ["../../etc/passwd"]}),
         ("git_log", {"paths": ["/etc"]}),
+        ("file_read", {"path": "/etc/passwd"}),
+        ("file_find", {"pattern": "../*"}),
         ("test_run", {"paths": ["/etc"]}),
         ("docs_render", {"folder": "../elsewhere"}),
         ("bench_run", {"data": "/etc"}),
@@ -242,7 +244,7 @@ def stdio(folder: Path) -> StdioServerParameters:
 def test_over_stdio_the_server_lists_calls_and_refuses(repository):
     async def run() -> None:
         async with Client(stdio(repository)) as client:
-            assert len((await client.list_tools()).tools) == 21
+            assert len((await client.list_tools()).tools) == 23
             await _check_status(client)
             refused(await client.call_tool("git_status", {"path": "x"}))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent_tools.handbook.findings import document_name, readable
 from agent_tools.handbook.paired import interval_word
 from agent_tools.handbook.plots.canvas import (
     BASELINE,
@@ -73,12 +74,11 @@ def draw_comparison(record: RunRecord) -> str:
 def _fill(figure: Figure, record: RunRecord, comparison: Comparison) -> None:
     _draw_pairs(add_panel(figure, 0.85, 2.3), comparison)
     _draw_samples(add_panel(figure, 3.75, 1.6), comparison)
-    a, b = (plain(side.title, 28) for side in comparison.arms)
+    a, b = (plain(readable(side.title), 28) for side in comparison.arms)
     interval = interval_word(comparison)
     explanation = f"A: {a}; B: {b}; blue band: {interval}, dashed: within is no change"
-    write_titles(
-        figure, f"B against A: {plain(comparison.name, 50)}", explanation, f"record {record.id}", LEGEND
-    )  # fmt: skip
+    title = f"B against A: {plain(document_name(record), 60)}"
+    write_titles(figure, title, explanation, f"record {record.id}", LEGEND)
 
 
 def _draw_pairs(axes: Axes, comparison: Comparison) -> None:

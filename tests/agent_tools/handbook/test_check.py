@@ -12,7 +12,7 @@ from agent_tools.handbook import render
 from agent_tools.handbook.blocks import Document, parse_document, text_digest
 from agent_tools.handbook.check import Problem, check_documents
 from agent_tools.handbook.drafts import TEMPLATE_VERSIONS
-from agent_tools.handbook.pages import STATE_PATH
+from agent_tools.handbook.pages import STATE_PATH, page_of
 from tests.agent_tools.handbook import factory
 
 
@@ -101,7 +101,8 @@ def test_every_number_of_every_page_is_checked_against_the_record_itself(session
 
 
 def test_a_reported_figure_that_lost_its_mark_is_caught(session, tmp_path):
-    forge(tmp_path / STATE_PATH, "| reported, not measured here |", "| measured |")
+    history = tmp_path / page_of("history").path
+    forge(history, "| reported, not measured here |", "| measured |")
     assert any("not marked 'reported, not measured here'" in problem.message for problem in check_documents(tmp_path))
 
 

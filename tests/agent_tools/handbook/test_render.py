@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from agent_tools.measure.profile import stage_table
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordError
 from tests.agent_tools.handbook import factory
+
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -448,9 +451,34 @@ def test_machines_are_kept_apart_and_the_newest_stands_first(session, tmp_path):
 
 
 def test_a_reported_figure_is_marked_and_is_no_baseline(session, tmp_path):
-    render.render_state(tmp_path)
-    (row,) = [line for line in page(tmp_path).split("\n") if "158.9" in line]
+    render.render_all(tmp_path)
+    assert "158.9" not in page(tmp_path)
+    assert "[the page of the history](02_dev_guide/history.md), each figure marked as reported" in page(tmp_path)
+    history = (tmp_path / "docs/ai_handbook/02_dev_guide/history.md").read_text()
+    (row,) = [line for line in history.split("\n") if "158.9" in line]
     assert "reported, not measured here" in row
+
+
+def test_the_state_page_names_the_gates_that_are_missed_and_no_others(session, tmp_path):
+    target = factory.compared("benchmarks.cleval")
+    target = target.model_copy(update={"command": ["python", "-m", "benchmarks.cleval"]})
+    arms = [
+        factory.side(name, f"--arm={arm}", overrides=[f"--arm={arm}"])
+        for name, arm in (("A", "reference"), ("B", "fast"))
+    ]
+    slow = factory.comparison(target=target, arms=arms)
+    factory.store(session / "records", slow)
+    render.render_state(tmp_path)
+    assert re.findall(r"^\| (.*?) \| .*`>= 20`", page(tmp_path), re.MULTILINE) == ["CLEval against its reference"]
+    assert "targets against pyclipper" not in page(tmp_path)
+
+
+def test_a_title_is_shown_without_whole_commit_ids_and_the_names_of_options(session, tmp_path):
+    title = f"{'0a1b2c3d4e' * 4} against --arm=fast, benchmarks.loader"
+    factory.store(session / "records", factory.comparison("20261125T000000Z-comparison-eeeeee", title=title))
+    render.render_state(tmp_path)
+    assert "0a1b2c3d4 against fast, benchmarks.loader" in page(tmp_path)
+    assert title[:12] not in page(tmp_path)
 
 
 def test_the_ledger_is_sorted_by_what_is_to_be_done(session, tmp_path):
@@ -480,3 +508,38 @@ def test_a_demo_folder_stands_alone(tmp_path):
     assert "(descriptive)" in paths[2].read_text()
     assert check_documents(tmp_path, ["outputs/demo"]) == []
     assert not (tmp_path / "docs").exists()
+
+
+def test_another_user_place_language_time_zone_and_hash_seed_give_the_same_bytes(session, tmp_path):
+    factory.store(session / "records", factory.comparison(), factory.history(), factory.profiled())
+    render.render_all(tmp_path)
+    here = {path.relative_to(tmp_path): path.read_bytes() for path in documents_of(tmp_path)}
+    for seed, zone, language in (("1", "Pacific/Kiritimati", "tr_TR.UTF-8"), ("2", "America/New_York", "C")):
+        copy = tmp_path.parent / f"{tmp_path.name} elsewhere {seed}"
+        shutil.copytree(tmp_path, copy)
+        for path in documents_of(copy):
+            path.unlink()
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": seed, "TZ": zone}
+        environment |= {"LANG": language, "LC_ALL": language, "HOME": str(copy), "USER": f"somebody{seed}"}
+        code = (
+            f"import pathlib; from agent_tools.handbook import render; render.render_all(pathlib.Path({str(copy)!r}))"
+        )
+        subprocess.run([sys.executable, "-c", code], env=environment, cwd="/", check=True, umask=0o077)
+        assert {path.relative_to(copy): path.read_bytes() for path in documents_of(copy)} == here
+
+
+def documents_of(root: Path) -> list[Path]:
+    """Every rendered document and plot; not the plans, which people write."""
+    files = [path for path in root.rglob("*") if path.suffix in (".md", ".svg") and "plans" not in path.parts]
+    assert {path.suffix for path in files} == {".md", ".svg"}
+    return files
+
+
+def test_a_comparison_made_again_stands_once_on_the_state_page_as_it_came_out_last(session, tmp_path):
+    first = factory.comparison("20261125T000000Z-comparison-aaaaaa", "inconclusive", "iterate")
+    again = factory.comparison("20261126T000000Z-comparison-bbbbbb", days=1)
+    factory.store(session / "records", first, again)
+    render.render_state(tmp_path)
+    (row,) = re.findall(r"^\| Own warp against albumentations \|.*$", page(tmp_path), re.MULTILINE)
+    assert "| faster |" in row
+    assert "bbbbbb" in row

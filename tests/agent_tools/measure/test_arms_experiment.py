@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent_tools.measure import arms_experiment, interference
-from agent_tools.measure.arms_experiment import ArmsOutput, ArmsRequest, run_arms, run_pilot
+from agent_tools.measure import arms_samples, interference
+from agent_tools.measure.arms_experiment import run_arms, run_pilot
+from agent_tools.measure.arms_plan import ArmsOutput, ArmsRequest
 from agent_tools.measure.ladder import run_ladder
 from agent_tools.measure.ladder_summaries import contrasts, stage_shares, summaries
 from agent_tools.measure.rungs import ArmsDesign, LadderError, Pairing, arms_design, changed_one_at_a_time
@@ -142,7 +143,7 @@ def other_work() -> Iterator[None]:
 def test_a_sample_beside_other_work_is_taken_again_and_the_first_try_kept_aside(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arms_experiment, "RETRIES", 1)
+    monkeypatch.setattr(arms_samples, "RETRIES", 1)
     monkeypatch.setattr(interference, "QUIET_WAIT_SECONDS", 0.0)
     design = ArmsDesign("x", "settings", (arm("a"), arm("b")), (Pairing("p", "a", "b"),))
     request = ArmsRequest(data=data, images=4, rounds=6, foreign_limit=1e-6)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_tools.measure import arms_experiment
-from agent_tools.measure.arms_experiment import cold_seconds, partial_samples
+from agent_tools.measure import arms_experiment, arms_samples
+from agent_tools.measure.arms_record import partial_samples
+from agent_tools.measure.arms_samples import cold_seconds
 from agent_tools.measure.data_subset import DataError, subset_annotations
 from agent_tools.measure.ladder import run_ladder
 from agent_tools.measure.ladder_summaries import summaries
@@ -248,7 +249,7 @@ def test_a_ladder_cancelled_after_a_whole_round_records_it_and_leaves_no_cache(d
 
 
 def test_a_sample_that_hangs_is_ended_at_its_limit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arms_experiment, "SAMPLE_SECONDS", 2.0)
+    monkeypatch.setattr(arms_samples, "SAMPLE_SECONDS", 2.0)
     with pytest.raises(LadderError, match="ended at its limit of 2 s"):
         run_ladder(tmp_path, "demo", data=data, overrides=["standin.hang=hung.txt"])
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from agent_tools.measure.arms_experiment import ArmsRequest
+from agent_tools.measure.arms_plan import ArmsRequest
 from agent_tools.measure.ladder_summaries import contrasts, summaries
 from agent_tools.measure.rungs import LadderError, changed_one_at_a_time
 from agent_tools.measure.tune import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_tools.measure.arms_experiment import ArmsRequest
+from agent_tools.measure.arms_plan import ArmsRequest
 from agent_tools.measure.rungs import LadderError
 from agent_tools.measure.whatif import (
     FRACTION,

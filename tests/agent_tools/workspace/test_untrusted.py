@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_tools.workspace.untrusted import mask_secrets, show_invisible, shown
+from agent_tools.workspace.untrusted import invisible_in, mask_secrets, secret_places, show_invisible, shown, shown_name
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,17 @@ def test_a_password_in_an_address_is_masked_and_the_rest_stays():
 def test_hashes_and_code_are_not_secrets():
     text = "commit 3fa9c1e2b4d5f60718293a4b5c6d7e8f90123456\npassword = read()\n"
     assert mask_secrets(text) == text
+
+
+def test_what_is_invisible_in_an_exact_text_is_named_once_and_a_line_end_is_not():
+    assert invisible_in("a\u202eb\u202e\r\nc\td\rx") == ["U+202E", "U+000D"]
+    assert invisible_in("plain\r\n") == []
+
+
+def test_a_secret_in_an_exact_text_is_found_by_its_place():
+    assert secret_places("key = sk-" + "a" * 30) == [6]
+    assert secret_places("nothing") == []
+
+
+def test_a_name_stays_on_one_line_and_its_odd_bytes_are_seen():
+    assert shown_name("a\nb\tc\udcff") == "a<U+000A>b<U+0009>c\\xff"
