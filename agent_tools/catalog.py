@@ -25,6 +25,7 @@ from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import described
 from agent_tools.workflows import (
     changelog,
+    committing,
     comparing,
     demo,
     documents,
@@ -41,7 +42,19 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import files, finding, folders, git, hooks, notebooks, pack, sql, tests
+from agent_tools.workspace import (
+    files,
+    finding,
+    folders,
+    git_branches,
+    git_reading,
+    git_restoring,
+    hooks,
+    notebooks,
+    pack,
+    sql,
+    tests,
+)
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -275,9 +288,11 @@ CATALOG: tuple[Tool, ...] = (
     Tool("profile_run", measuring.profile_run, "Profile the stages of a run", read_only=False),
     Tool("job_status", jobs.job_status, "Show jobs", read_only=True, idempotent=True),
     Tool("job_cancel", jobs.job_cancel, "Cancel a job", read_only=False, destructive=True, idempotent=True),
-    Tool("git_status", git.git_status, "Show uncommitted files", read_only=True, idempotent=True),
-    Tool("git_diff", git.git_diff, "Show changes", read_only=True, idempotent=True),
-    Tool("git_log", git.git_log, "List commits", read_only=True, idempotent=True),
+    Tool("git_status", git_reading.git_status, "Show uncommitted files", read_only=True, idempotent=True),
+    Tool("git_diff", git_reading.git_diff, "Show changes", read_only=True, idempotent=True),
+    Tool("git_log", git_reading.git_log, "List commits", read_only=True, idempotent=True),
+    Tool("git_branch", git_branches.git_branch, "List or switch branches", read_only=False),
+    Tool("git_commit", committing.git_commit, "Commit paths", read_only=False),
     Tool("test_run", tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
     Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
     Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),
@@ -309,6 +324,14 @@ CATALOG: tuple[Tool, ...] = (
     Tool("changelog_add", changelog.changelog_add, "Write a changelog entry", read_only=False, surface="cli"),
     Tool("changelog_release", changelog.changelog_release, "Release the changelog", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
+    Tool(
+        "git_restore",
+        git_restoring.git_restore,
+        "Discard changes",
+        read_only=False,
+        destructive=True,
+        toolset="git",
+    ),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
     Tool(

@@ -20,19 +20,24 @@ MEANINGS: Mapping[str, str] = {
     "figure": "path of a number in the record, such as fact/figures/seconds",
     "file": "a file that shows it",
     "files": "files that it is about",
+    "findings": "a page of findings; by default those of the records",
     "goal": "what the session is for",
     "images": "how many images are used",
     "kind": "which sort it is",
     "lacks": "a text that the file must not hold",
     "limit": "entries shown at most",
     "max_seconds": "time limit",
+    "name": "what it is called",
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
     "path": "a file, relative to the repository",
+    "paths": "files or folders",
     "reason": "why",
     "record": "id of a record that shows it",
+    "records": "an id of a record that it rests on",
     "rounds": "how often each side is measured",
     "size": "side of the input, pixels",
+    "summary": "one line",
     "text": "what is to be said",
     "unit": "of the value",
     "value": "the figure",
@@ -103,12 +108,19 @@ class ToolParameter:
 def described(parameters: Iterable[inspect.Parameter]) -> list[ToolParameter]:
     """The parameters of a tool.
 
-    The first is a word where it is a string and not keyword-only, and so are lists and those marked `Positional`.
+    The first is a word where it is a string and not keyword-only, and so are those marked `Positional` and the first
+    list, which takes the remaining words; another list is an option that can be given again and again.
     """
-    return [_described(one, place == 0) for place, one in enumerate(parameters)]
+    given = list(parameters)
+    first_list = next((one.name for one in given if get_origin(_bare(one.annotation)) is tuple), "")
+    return [_described(one, place == 0, one.name == first_list) for place, one in enumerate(given)]
 
 
-def _described(parameter: inspect.Parameter, first: bool) -> ToolParameter:
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _described(parameter: inspect.Parameter, first: bool, takes_the_rest: bool) -> ToolParameter:
     annotation, notes = parameter.annotation, list[Any]()
     if get_origin(annotation) is Annotated:
         annotation, *notes = get_args(annotation)
@@ -122,7 +134,7 @@ def _described(parameter: inspect.Parameter, first: bool) -> ToolParameter:
         limits=tuple(limit for info in infos for limit in _limits(info)),
         default=None if required else parameter.default,
         required=required,
-        is_word=get_origin(annotation) is tuple or Positional in notes or is_first_word,
+        is_word=takes_the_rest or Positional in notes or is_first_word,
     )
 
 

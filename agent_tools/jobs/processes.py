@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
+from typing import IO
 
 import anyio
 import anyio.abc
@@ -113,6 +114,7 @@ async def run_bounded(
     seconds: float,
     output_cap: int,
     watch: Callable[[], Awaitable[None]] | None = None,
+    stdin: int | IO[bytes] = DEVNULL,
 ) -> Finished:
     """Run a program without a shell or a terminal, in its own session, and end its whole tree on any way out.
 
@@ -123,6 +125,7 @@ async def run_bounded(
         seconds: time limit; reaching it ends the tree and sets `timed_out`.
         output_cap: bytes kept of each stream; a longer output ends the tree and sets `truncated`.
         watch: called twice a second while the program runs.
+        stdin: an open file that it reads; nothing by default.
 
     Raises:
         ProcessError: the program does not exist or cannot be executed.
@@ -131,7 +134,7 @@ async def run_bounded(
     marked_environment = {**environment, CALL_VARIABLE: token}
     try:
         process = await anyio.open_process(
-            command, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=folder, env=marked_environment, start_new_session=True
+            command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=folder, env=marked_environment, start_new_session=True
         )
     except OSError as error:
         raise ProcessError(f"{command[0]} cannot be started ({error.strerror}); is it installed?") from error

@@ -1,4 +1,4 @@
-"""The structured commit message: written for a handover, and recognised in a repository.
+"""The structured commit message: made for a commit, proposed in a handover, and recognised in a repository.
 
 It is a line `type: summary (ratio if measured)`, then bullets that say what was done and why, then a line
 `Records: ids` and a line `Findings: paths`, where there are none `none`.
@@ -15,6 +15,7 @@ from agent_tools.handbook.findings import FINDINGS_PAGES, is_descriptive
 from agent_tools.handbook.findings_files import findings_path
 from agent_tools.handbook.handover import HandedRecord, Handover
 from agent_tools.handbook.state import is_ladder
+from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
 
@@ -25,6 +26,49 @@ IDS = 12
 DECIDED = frozenset({"faster", "slower", "equivalent"})
 
 _SUBJECT = re.compile(r"[a-z]+(?:\([^()]+\))?!?: \S.*")
+
+
+class MessageError(WorkbenchError):
+    """What cannot be made a structured message."""
+
+
+def structured_message(
+    root: Path, kind: str, summary: str, why: Sequence[str], records: Sequence[str], findings: Sequence[str]
+) -> str:
+    """Make the message of a commit.
+
+    Args:
+        root: the repository.
+        kind: what sort of change, such as `feat` or `fix(cache)`.
+        summary: one line; the ratio that the records decided is added.
+        why: the bullets: what was done and why.
+        records: ids.
+        findings: paths relative to the root; where there are none, those of the records.
+
+    Raises:
+        MessageError: something is missing, too long, or unprintable.
+        RecordNotFound: there is no such record; the nearest are named.
+    """
+    store = RecordStore(root)
+    loaded = [store.load(name) for name in dict.fromkeys(records)]
+    ratio = _ratio(loaded)
+    subject = f"{kind}: {_line(summary)}{f' ({ratio})' if ratio and ratio not in summary else ''}"
+    bullets = [f"- {_line(text).removeprefix('- ')}" for text in why if text.strip()]
+    message = "\n".join([subject, "", *bullets, "", *_references(root, loaded, findings), ""])
+    problem = message_problem(message) or _unreadable([subject, *bullets])
+    if problem:
+        raise MessageError(
+            f"This makes no structured message, for {problem}; give a type such as feat or fix, a summary, and why: "
+            "bullets that say what was done and for what reason."
+        )
+    return message
+
+
+def _unreadable(lines: Sequence[str]) -> str:
+    if len(lines[0]) > SUBJECT_LIMIT:
+        return f"its first line has {len(lines[0])} characters, and {SUBJECT_LIMIT} are allowed"
+    odd = [line for line in lines if not line.isprintable()]
+    return f"{odd[0][:80]!r} has unprintable characters" if odd else ""
 
 
 def message_problem(message: str) -> str:
@@ -49,7 +93,7 @@ def commit_message(root: Path, handover: Handover) -> str:
     goal = done[0].text if done else handover.goal or f"work of session {handover.session}"
     room = SUBJECT_LIMIT - len(ratio) - 10
     subject = f"{_type(handover, records)}: {shortened(_line(goal), room)}{f' ({ratio})' if ratio else ''}"
-    return "\n".join([subject, "", *_bullets(handover), "", *_references(root, records)])
+    return "\n".join([subject, "", *_bullets(handover), "", *_references(root, [record for _, record in records])])
 
 
 def _type(handover: Handover, records: Sequence[tuple[HandedRecord, RunRecord]]) -> str:
@@ -78,13 +122,11 @@ def _bullets(handover: Handover) -> list[str]:
     return kept or ["- (what was changed, and why)"]
 
 
-def _references(root: Path, records: Sequence[tuple[HandedRecord, RunRecord]]) -> list[str]:
-    findings = []
-    for named, record in records:
-        if record.kind in FINDINGS_PAGES:
-            folder = RecordStore(root).find_folder(named.id)
-            findings.append(findings_path(record, folder).relative_to(root).as_posix())
-    return [f"Records: {_listed([named.id for named, _ in records])}", f"Findings: {_listed(findings)}"]
+def _references(root: Path, records: Sequence[RunRecord], findings: Sequence[str] = ()) -> list[str]:
+    made = [record for record in records if record.kind in FINDINGS_PAGES] if not findings else []
+    paths = [findings_path(record, RecordStore(root).find_folder(record.id)) for record in made]
+    named = [*findings, *(path.relative_to(root).as_posix() for path in paths)]
+    return [f"Records: {_listed([record.id for record in records])}", f"Findings: {_listed(named)}"]
 
 
 def _listed(names: Sequence[str]) -> str:

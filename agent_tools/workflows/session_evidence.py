@@ -31,8 +31,8 @@ from agent_tools.handbook.session_notes import (
 from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import RecordStore
-from agent_tools.workspace.git import git_status
 from agent_tools.workspace.git_history import commits_touching
+from agent_tools.workspace.git_reading import git_status
 from agent_tools.workspace.root import Root, RootError
 from agent_tools.workspace.tests import DROPPED_VARIABLES, Report, checked_test
 from agent_tools.workspace.untrusted import shown

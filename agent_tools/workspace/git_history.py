@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent_tools.workspace.git import EMPTY_TREE, GitError, Repository, git_status, shown_lines
+from agent_tools.workspace.git import EMPTY_TREE, GitError, Repository, shown_lines
+from agent_tools.workspace.git_reading import git_status
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 

@@ -11,16 +11,17 @@ import shlex
 import sys
 from pathlib import Path
 
-from agent_tools.jobs.processes import run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import write_atomically
 from agent_tools.results import ToolResult
-from agent_tools.workspace.git import SECONDS, Repository
+from agent_tools.workspace.git import Repository
+from agent_tools.workspace.git_identity import user_settings
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
 MARK = "# Installed by `agent-tools hooks install`."
 HOOKS = ("pre-commit",)
+COMMIT_HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit")
 
 _PRE_COMMIT = """#!/bin/sh
 {mark} Checks the documents as they are about to be committed.
@@ -77,18 +78,19 @@ async def hooks_install(root: Root) -> HooksInstalled:
 async def _hooks_folder(root: Root) -> Path:
     """Where git looks for hooks: one folder for all working trees of a repository."""
     repository = await Repository.open(root)
-    common = (await repository.run("rev-parse", "--git-common-dir")).decode().strip()
-    # Not by the hardened runner: the user's own configuration says where their git looks, and reading runs nothing.
-    asked = ["git", "config", "--get", "core.hooksPath"]
-    elsewhere = await run_bounded(
-        asked, folder=root.path, environment=dict(os.environ), seconds=SECONDS, output_cap=4096
-    )
-    if elsewhere.output.strip():
+    elsewhere = (await user_settings(root)).get("core.hookspath", "")
+    if elsewhere:
         raise HookError(
-            f"git looks for hooks in {shown(elsewhere.output.decode(errors='replace').strip())} (core.hooksPath); call "
-            "`agent-tools docs check` from the pre-commit hook there, or unset core.hooksPath and install again."
+            f"git looks for hooks in {shown(elsewhere)} (core.hooksPath); call `agent-tools docs check` from the "
+            "pre-commit hook there, or unset core.hooksPath and install again."
         )
-    return (root.path / common).resolve() / "hooks"
+    return (await repository.places()).common / "hooks"
+
+
+def foreign_hooks(folder: Path) -> list[str]:
+    """Names of the hooks in a folder that git would run for a commit and that are not ours."""
+    there = [folder / name for name in COMMIT_HOOKS if os.access(folder / name, os.X_OK)]
+    return [hook.name for hook in there if MARK not in hook.read_text("utf-8", "replace")]
 
 
 def _refuse_foreign(hook: Path) -> None:

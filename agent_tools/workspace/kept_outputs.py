@@ -37,13 +37,15 @@ def keep(root: Root, name: str, content: str | bytes) -> str:
     path = folder / f"{stem or suffix}-{digest}{f'.{suffix}' if dot else ''}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
+        # For a repository that does not ignore outputs/: what is kept is never committed.
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         write_atomically(path, data)
         _make_room(folder, path)
     return root.relative(path)
 
 
 def _make_room(folder: Path, newest: Path) -> None:
-    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.iterdir() if path.is_file()]
+    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("[!.]*") if path.is_file()]
     total = sum(size for _, size, _ in files)
     for _, size, path in sorted(files):
         if total <= MOST_BYTES or path == newest:

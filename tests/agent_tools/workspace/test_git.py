@@ -9,8 +9,9 @@ import pytest
 
 from agent_tools.results import CHARACTER_LIMIT, CursorError
 from agent_tools.workspace import git as git_module
-from agent_tools.workspace.git import GitDiff, GitError, GitLog, GitStatus, git_diff, git_log, git_status
+from agent_tools.workspace.git import GitError
 from agent_tools.workspace.git_history import commits_touching, tree_since
+from agent_tools.workspace.git_reading import GitDiff, GitLog, GitStatus, git_diff, git_log, git_status
 from agent_tools.workspace.root import Root, RootError
 
 
@@ -146,6 +147,27 @@ def test_pages_of_a_diff_join_to_the_whole(repository):
     assert len(whole) == diff(repository).patch_lines
 
 
+def test_a_patch_that_does_not_fit_is_kept_whole_and_one_that_fits_is_not(repository):
+    (repository / "a.txt").write_text("".join(f"line {number}\n" for number in range(100)))
+    whole = diff(repository)
+    assert whole.kept == ""
+    first = diff(repository, limit=10)
+    last = diff(repository, limit=2000, cursor=first.next_cursor)
+    assert first.kept == last.kept != ""
+    assert (repository / first.kept).read_text() == whole.patch + "\n"
+    assert first.kept in first.summary()
+    (repository / "a.txt").write_text("x" * 2000 + "\n")
+    assert "x" * 2000 in (repository / diff(repository).kept).read_text()
+    assert status(repository, response_format="detailed").untracked == []
+
+
+def test_a_page_of_a_diff_is_shown_where_nothing_can_be_written(repository):
+    (repository / "a.txt").write_text("".join(f"line {number}\n" for number in range(100)))
+    (repository / "outputs").write_text("a file where the folder would be\n")
+    cut = diff(repository, limit=10)
+    assert (cut.kept, len(cut.patch.splitlines())) == ("", 10)
+
+
 def test_no_answer_exceeds_the_character_limit(repository, git):
     for number in range(400):
         (repository / f"{number:03}{'x' * 180}.txt").write_text("y" * 700 + "\n")
@@ -269,20 +291,6 @@ def test_outside_of_a_repository_the_sentence_says_so(tmp_path):
 
 
 # --- attacks -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def marker(tmp_path: Path) -> Path:
-    return tmp_path / "marker"
-
-
-@pytest.fixture
-def payload(tmp_path: Path, marker: Path) -> str:
-    """A program that leaves a marker, and works as a filter so that git has no reason to stop."""
-    script = tmp_path / "payload.sh"
-    script.write_text(f"#!/bin/sh\necho \"$0 $@\" >> '{marker}'\n[ -t 0 ] || cat\nexit 0\n")
-    script.chmod(0o755)
-    return str(script)
 
 
 def attributes(repository: Path, line: str) -> None:

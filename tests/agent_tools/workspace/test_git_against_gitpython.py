@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent_tools.workspace.git import git_log, git_status
+from agent_tools.workspace.git_reading import git_log, git_status
 from agent_tools.workspace.root import Root
 from tests.agent_tools.conftest import run_git
 
