@@ -5,8 +5,11 @@ A diff, a pack, a picture or a log would fill the context of an assistant that n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from agent_tools.records.store import write_atomically
@@ -45,10 +48,20 @@ def keep(root: Root, name: str, content: str | bytes) -> str:
 
 
 def _make_room(folder: Path, newest: Path) -> None:
-    files = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("[!.]*") if path.is_file()]
+    """Remove the oldest files beyond `MOST_BYTES`; another process may be doing the same."""
+    files = sorted(_files(folder))
     total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+    for _, size, path in files:
         if total <= MOST_BYTES or path == newest:
             return
         path.unlink(missing_ok=True)
         total -= size
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of change, bytes and path of every file that is still there when it is looked at; none half written."""
+    for path in folder.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            if stat.S_ISREG(found.st_mode):
+                yield found.st_mtime, found.st_size, path

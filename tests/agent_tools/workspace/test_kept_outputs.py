@@ -1,6 +1,7 @@
 """Large answers stay readable, once each, and never fill the disk."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,3 +43,14 @@ def test_the_oldest_make_room_and_the_newest_stays(tmp_path, monkeypatch):
         os.utime(path, (age, age))
     newest = root.resolve(keep(root, "3.bin", b"3" * 10))
     assert [path.exists() for path in (*paths, newest)] == [False, True, True]
+
+
+def test_several_processes_that_keep_and_make_room_at_once_do_not_disturb_each_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_outputs, "MOST_BYTES", 200)
+    root = Root.at(tmp_path)
+
+    def keep_many(worker: int) -> list[str]:
+        return [keep(root, "x.bin", f"{worker} {index} ".encode() * 10) for index in range(60)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(len(paths) for paths in pool.map(keep_many, range(8))) == 480
