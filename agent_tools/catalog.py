@@ -40,7 +40,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git, hooks, sql, tests
+from agent_tools.workspace import containers, engine_status, git, hooks, images, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -304,6 +304,23 @@ CATALOG: tuple[Tool, ...] = (
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
+    Tool("image_build", images.image_build, "Build an image", read_only=False, open_world=True, toolset="docker"),
+    Tool(
+        "container_run",
+        containers.container_run,
+        "Run in a container",
+        read_only=False,
+        open_world=True,
+        toolset="docker",
+    ),
+    Tool(
+        "container_status",
+        engine_status.container_status,
+        "Show engine, containers and images",
+        read_only=True,
+        idempotent=True,
+        toolset="docker",
+    ),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
     Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),
