@@ -40,7 +40,8 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import containers, engine_status, git, hooks, images, sql, tests
+from agent_tools.workspace import containers, document_fields, engine_status, git, hooks, images, sql, tests
+from agent_tools.workspace import documents as parsing
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -320,6 +321,22 @@ CATALOG: tuple[Tool, ...] = (
         read_only=True,
         idempotent=True,
         toolset="docker",
+    ),
+    Tool(
+        "document_parse",
+        parsing.document_parse,
+        "Read a document as Markdown",
+        read_only=True,
+        idempotent=True,
+        toolset="documents",
+    ),
+    Tool(
+        "document_extract",
+        document_fields.document_extract,
+        "Pull values from a document",
+        read_only=True,
+        idempotent=True,
+        toolset="documents",
     ),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),

@@ -29,6 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "max_seconds": "time limit",
     "memory_mib": "memory limit, MiB",
     "note": "words to keep with it",
+    "path": "of a file",
     "passes": "epochs per process; the first one is cold",
     "pids": "processes at most",
     "reason": "why",
