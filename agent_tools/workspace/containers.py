@@ -34,6 +34,7 @@ LOG_MIB = 2
 
 TMP_MIB = 64
 HEAD_CHARACTERS, TAIL_CHARACTERS = 1500, 3500
+LINES_SAID = 10
 LONGEST_PAUSE = 0.3
 RESERVED = ("proc", "sys", "dev")
 
@@ -50,10 +51,11 @@ class ContainerRun(RepositoryText):
     note: str
 
     def summary(self) -> str:
-        """Say the exit code and the last lines."""
-        lines = [line for text in (self.stdout, self.stderr) for line in text.splitlines()[-5:]]
-        lines += [f"more output: {self.kept}"] if self.kept else []
-        return "\n".join([f"exit code {self.exit_code} after {self.seconds:.1f} s", *lines, self.note]).rstrip()
+        """Say what a short output was, or the end of a long one, and the exit code."""
+        output = [text for text in map(_last_lines, (self.stdout, self.stderr)) if text]
+        kept = [f"more output: {self.kept}"] if self.kept else []
+        ended = f"exit code {self.exit_code} after {self.seconds:.1f} s"
+        return "\n".join([*output, *kept, ended, self.note]).rstrip()
 
     def is_failure(self) -> bool:
         """The command's own failure makes this one fail."""
@@ -198,6 +200,11 @@ class _Run:
             kept=keep(root, "container.log", full) if any(cut) else "",
             note="; ".join(filter(None, [stopped, problem, left])),
         )
+
+
+def _last_lines(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    return text if len(lines) <= LINES_SAID else "".join(lines[-LINES_SAID:])
 
 
 def trimmed(text: str) -> tuple[str, bool]:

@@ -15,7 +15,7 @@ import pytest
 
 from agent_tools.jobs.processes import own_start
 from agent_tools.workspace import docker_engine
-from agent_tools.workspace.containers import confined, container_run, trimmed
+from agent_tools.workspace.containers import ContainerRun, confined, container_run, trimmed
 from agent_tools.workspace.docker_engine import EngineError, is_left_behind, run_labels, socket_file
 from agent_tools.workspace.engine_status import container_status
 from agent_tools.workspace.images import image_build
@@ -168,6 +168,15 @@ def test_a_long_output_keeps_its_head_and_its_tail():
     assert short.endswith("end")
     assert "7003 characters left out" in short
     assert trimmed("short") == ("short", False)
+
+
+def test_a_short_output_is_said_whole_and_of_a_long_one_the_end():
+    def said(stdout: str) -> str:
+        fields = {"exit_code": 0, "seconds": 1.0, "out_of_memory": False, "stderr": "", "kept": "", "note": ""}
+        return ContainerRun(stdout=stdout, **fields).summary()
+
+    assert said("a\nb\n") == "a\nb\n\nexit code 0 after 1.0 s"
+    assert said("".join(f"{number}\n" for number in range(50))).startswith("40\n41\n")
 
 
 @pytest.mark.parametrize(
