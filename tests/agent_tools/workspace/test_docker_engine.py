@@ -15,7 +15,7 @@ import pytest
 
 from agent_tools.jobs.processes import own_start
 from agent_tools.workspace import docker_engine
-from agent_tools.workspace.containers import ContainerRun, confined, container_run, trimmed
+from agent_tools.workspace.containers import ContainerRun, _binds, confined, container_run, trimmed
 from agent_tools.workspace.docker_engine import EngineError, is_left_behind, run_labels, socket_file
 from agent_tools.workspace.engine_status import container_status
 from agent_tools.workspace.images import image_build
@@ -31,21 +31,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     return Root.at(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "ask", [container_status, lambda: None], ids=["status", "run and build"]
-)  # fmt: skip
-def test_where_no_engine_answers_the_sentence_says_how_to_start_one(root, ask):
-    asked = (
-        [container_status]
-        if ask is container_status
-        else [
-            partial(container_run, root, "x"),
-            partial(image_build, root, "x:1"),
-        ]
-    )
-    for call in asked:
-        with pytest.raises(EngineError, match=r"No Docker engine answers at unix://.*; start one \(`sudo systemctl"):
-            anyio.run(call)
+@pytest.mark.parametrize("name", ["status", "run", "build"])
+def test_where_no_engine_answers_the_sentence_says_how_to_start_one(root, name):
+    ask = {
+        "status": container_status,
+        "run": partial(container_run, root, "x"),
+        "build": partial(image_build, root, "x:1"),
+    }
+    with pytest.raises(EngineError, match=r"No Docker engine answers at unix://.*; start one \(`sudo systemctl"):
+        anyio.run(ask[name])
 
 
 @pytest.mark.parametrize("host", ["tcp://127.0.0.1:1", "nonsense", "ssh://nobody@127.0.0.1:1", "http://["])
@@ -115,8 +109,6 @@ def test_a_container_is_made_without_anything_that_it_could_break_out_with():
     ],
 )
 def test_a_mount_that_would_open_this_machine_is_refused(root, tmp_path, monkeypatch, mount, error, said):
-    from agent_tools.workspace.containers import _binds
-
     (tmp_path / "a").mkdir()
     (tmp_path / "engine").mkdir()
     (tmp_path / "out").symlink_to("/etc")
@@ -129,8 +121,6 @@ def test_a_mount_that_would_open_this_machine_is_refused(root, tmp_path, monkeyp
 
 
 def test_a_mount_is_read_only_and_lies_where_it_was_asked_for(root, tmp_path, monkeypatch):
-    from agent_tools.workspace.containers import _binds
-
     (tmp_path / "a" / "b").mkdir(parents=True)
     found = _binds(root, "a/b,a:/work/x")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
