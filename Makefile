@@ -1,4 +1,4 @@
-# setup demo test test-slurm test-web bench serve docs. Each target calls setup, which is instant when nothing changed.
+# setup demo test test-slurm test-docker test-web bench serve docs. Each target calls setup, which is instant when nothing changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +8,7 @@ DATA ?=
 BENCH_ARGS ?= --size 320 --images 40 --checkpoint ocr/models/pretrained/tiny-synthetic.ckpt model=tiny
 DEMO_ARGS := $(if $(DATA),--data $(DATA),)
 
-.PHONY: setup demo test test-slurm test-web lint bench serve docs
+.PHONY: setup demo test test-slurm test-docker test-web lint bench serve docs
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ test: lint
 # The jobs that run in SLURM, in a SLURM of one node made for them; as root, which also installs it where it is missing.
 test-slurm: setup
 	bash scripts/slurm_node.sh $(BIN)/python -m pytest -m slurm tests/agent_tools/jobs/test_slurm.py
+
+# Images and containers, in a Docker engine made for them; as root, which also installs it where it is missing.
+test-docker: setup
+	bash scripts/docker_engine.sh $(BIN)/python -m pytest -m docker tests/agent_tools/workspace/test_containers_for_real.py
 
 # The web page of the handbook in a headless Chromium; as root, this also installs it where it is missing.
 test-web: setup

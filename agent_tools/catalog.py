@@ -43,6 +43,9 @@ from agent_tools.workflows import (
     tuning,
 )
 from agent_tools.workspace import (
+    containers,
+    document_fields,
+    engine_status,
     files,
     finding,
     folders,
@@ -50,11 +53,13 @@ from agent_tools.workspace import (
     git_reading,
     git_restoring,
     hooks,
+    images,
     notebooks,
     pack,
     sql,
     tests,
 )
+from agent_tools.workspace import documents as parsing
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -342,6 +347,39 @@ CATALOG: tuple[Tool, ...] = (
         destructive=True,
         open_world=True,
         toolset="notebook",
+    ),
+    Tool("image_build", images.image_build, "Build an image", read_only=False, open_world=True, toolset="docker"),
+    Tool(
+        "container_run",
+        containers.container_run,
+        "Run in a container",
+        read_only=False,
+        open_world=True,
+        toolset="docker",
+    ),
+    Tool(
+        "container_status",
+        engine_status.container_status,
+        "Show engine, containers and images",
+        read_only=True,
+        idempotent=True,
+        toolset="docker",
+    ),
+    Tool(
+        "document_parse",
+        parsing.document_parse,
+        "Read a document as Markdown",
+        read_only=True,
+        idempotent=True,
+        toolset="documents",
+    ),
+    Tool(
+        "document_extract",
+        document_fields.document_extract,
+        "Pull values from a document",
+        read_only=True,
+        idempotent=True,
+        toolset="documents",
     ),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
