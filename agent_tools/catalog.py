@@ -307,7 +307,7 @@ CATALOG: tuple[Tool, ...] = (
     Tool("file_read", files.file_read, "Read a file", read_only=True, idempotent=True),
     Tool("file_find", finding.file_find, "Find files", read_only=True, idempotent=True),
     Tool("dir_read", folders.dir_read, "Show a folder", read_only=True, idempotent=True, toolset="files"),
-    Tool("context_pack", pack.context_pack, "Pack files", read_only=False, idempotent=True, toolset="files"),
+    Tool("context_pack", pack.context_pack, "Pack files", read_only=True, idempotent=True, toolset="files"),
     Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
     Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
     Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
