@@ -15,6 +15,7 @@ from agent_tools.results import Positional
 MEANINGS: Mapping[str, str] = {
     "alpha": "two-sided error rate",
     "contains": "a text that the file must hold",
+    "cursor": "next_cursor of the page before",
     "expects": "a text that the command must print",
     "figure": "path of a number in the record, such as fact/figures/seconds",
     "file": "a file that shows it",
@@ -28,6 +29,7 @@ MEANINGS: Mapping[str, str] = {
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
     "reason": "why",
+    "response_format": "how much to return",
     "record": "id of a record that shows it",
     "rounds": "how often each side is measured",
     "size": "side of the input, pixels",
