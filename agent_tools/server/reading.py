@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from functools import cache, partial
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
@@ -66,9 +67,19 @@ def _matched(uri: str) -> tuple[resources.Kind, dict[str, str]]:
     for template, kind in _templates().items():
         given = template.match(uri)
         if given is not None:
+            _refuse_unknown(uri)
             return kind, {name: str(value) for name, value in given.items()}
     kinds = ", ".join(kind.template for kind in resources.KINDS)
     raise resources.ResourceError(f"{uri[:200]!r} is no address of this server; they are {kinds}.")
+
+
+def _refuse_unknown(uri: str) -> None:
+    """The SDK's templates pass over what they do not know; the caller would take the beginning for what was asked."""
+    for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True):
+        if name not in resources.RANGE:
+            raise resources.ResourceError(
+                f"{name[:80]!r} is no part of a range; there are {', '.join(resources.RANGE)}."
+            )
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from agent_tools.handbook.budgets import shortened
+from agent_tools.handbook.budgets import LONGEST_ENTRY, shortened
 from agent_tools.handbook.handover_page import continuation_prompt
 from agent_tools.handbook.pages import STATE_PATH
 from agent_tools.handbook.plans import PLANS_FOLDER, read_plan
@@ -103,11 +103,16 @@ def _checked(prompt: Prompt, arguments: Mapping[str, str]) -> dict[str, str]:
             raise PromptError(
                 f"{prompt.name} has no argument {name[:80]!r}; {hint}It has: {', '.join(known) or 'none'}."
             )
-    given = {name: shortened(" ".join(shown(arguments.get(name, "")).split()), LONGEST_ARGUMENT) for name in known}
+    given = {name: _quoted(arguments.get(name, ""), LONGEST_ARGUMENT) for name in known}
     for name, argument in known.items():
         if argument.required and not given[name]:
             raise PromptError(f"{prompt.name} needs the argument '{name}': {argument.description}.")
     return given
+
+
+def _quoted(text: str, limit: int = LONGEST_ENTRY) -> str:
+    """Text of others on one line, so that it cannot pose as a line of the prompt."""
+    return shortened(" ".join(shown(text).split()), limit)
 
 
 def _tool(served: Collection[str], name: str) -> str:
@@ -133,10 +138,10 @@ def _continuing(root: Root, given: Mapping[str, str]) -> dict[str, Any]:
     handed = newest_handover(root.path)
     said: list[str] = []
     if handed is not None and handed.handover is not None:
-        said = [shown(line) for line in continuation_prompt(handed.handover)][:CONTINUATION_LINES]
+        said = [_quoted(line) for line in continuation_prompt(handed.handover)][:CONTINUATION_LINES]
     return {
         "open": asked.name if asked is not None and asked.is_open else "",
-        "goal": shortened(shown(asked.session.goal)) if asked is not None else "",
+        "goal": _quoted(asked.session.goal) if asked is not None else "",
         "handover": root.relative(handed.path / HANDOVER_PAGE) if handed else "",
         "said": said,
         "state_page": STATE_PATH,
@@ -155,7 +160,7 @@ def _finding(root: Root, given: Mapping[str, str]) -> dict[str, Any]:
     record = store.load(given["record"])
     pages = sorted(store.find_folder(record.id).glob(f"*-{record.id[-SHORT_ID:]}-findings.md"))
     where = root.relative(pages[0]) if pages else ""
-    return {"chosen": record.id, "says": headline(record), "page": where, "records": []}
+    return {"chosen": record.id, "says": _quoted(headline(record)), "page": where, "records": []}
 
 
 def _reviewing(root: Root, _given: Mapping[str, str]) -> dict[str, Any]:
@@ -169,19 +174,19 @@ def _open_plans(root: Root) -> list[str]:
         try:
             plan = read_plan(path)
         except WorkbenchError as error:
-            lines.append((0, shown(str(error))))
+            lines.append((0, str(error)))
             continue
         if not plan.closed:
             gain = f", expected gain: {plan.expected_gain}" if plan.expected_gain else ""
             why = f": {plan.hypothesis}" if plan.hypothesis else ""
-            lines.append((plan.priority, shown(f"{path.stem} ({plan.kind}, {plan.status}{gain}){why}")))
-    return [shortened(line) for _, line in sorted(lines)][:PLANS_SHOWN]
+            lines.append((plan.priority, f"{path.stem} ({plan.kind}, {plan.status}{gain}){why}"))
+    return [_quoted(line) for _, line in sorted(lines)][:PLANS_SHOWN]
 
 
 def _newest(root: Root) -> list[str]:
     page = RecordStore(root.path).list(limit=RECORDS_SHOWN)
-    damaged = [shown(f"{one.path}: {one.problem}") for one in page.corrupt]
-    return [shortened(line) for line in [*(f"{one.id}: {headline(one)}" for one in page.records), *damaged]]
+    damaged = [f"{one.path}: {one.problem}" for one in page.corrupt]
+    return [_quoted(line) for line in [*(f"{one.id}: {headline(one)}" for one in page.records), *damaged]]
 
 
 def _session_names(root: Root) -> Iterator[str]:

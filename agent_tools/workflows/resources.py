@@ -21,6 +21,8 @@ from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
 SCHEME = "workbench://"
+RANGE = ("start", "lines")
+"""What may follow the question mark of an address."""
 LISTED = 20
 """Newest of a kind that a listing shows; the others are found by completion."""
 DEFAULT_LINES, MOST_LINES = 400, 5_000
@@ -76,7 +78,7 @@ class Kind:
     def template(self) -> str:
         """The URI template (RFC 6570)."""
         plus = "+" if self.spans_folders else ""
-        return f"{SCHEME}{self.name}/{{{plus}{self.variable}}}{self.after}{{?start,lines}}"
+        return f"{SCHEME}{self.name}/{{{plus}{self.variable}}}{self.after}{{?{','.join(RANGE)}}}"
 
     def address(self, name: str) -> str:
         """The address of a whole text."""
@@ -151,6 +153,8 @@ def mime_type(kind: Kind, name: str) -> str:
 
 
 def _inside(root: Root, kind: Kind, name: str) -> Path:
+    if not name or not name.isprintable():
+        raise ResourceError(f"{name[:200]!r} is no {kind.variable} of {kind.template}.")
     path = root.resolve(root.relative(kind.find(root, name)), must_exist=False)
     if path.is_file():
         return path
