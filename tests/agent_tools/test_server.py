@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -352,3 +354,19 @@ def test_the_committed_client_configuration_starts_this_server():
     configuration = json.loads((Path(__file__).parents[2] / ".mcp.json").read_text())
     (entry,) = configuration["mcpServers"].values()
     assert entry == {"command": ".venv/bin/agent-tools", "args": ["serve"]}
+
+
+def test_the_entry_for_registries_names_this_package_and_starts_it():
+    top = Path(__file__).parents[2]
+    entry = json.loads((top / "server.json").read_text())
+    project = tomllib.loads((top / "pyproject.toml").read_text())["project"]
+    assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", entry["name"])
+    assert 1 <= len(entry["description"]) <= 100
+    (package,) = entry["packages"]
+    assert entry["version"] == package["version"] == project["version"]
+    assert package["identifier"] == project["name"]
+    assert project["name"] in project["scripts"]
+    assert f"<!-- mcp-name: {entry['name']} -->" in (top / "README.md").read_text()
+    named = [one["name"] for one in package["packageArguments"] if one["type"] == "named"]
+    words = [one["value"] for one in package["packageArguments"] if one["type"] == "positional"]
+    assert (named, words) == (["--root", "--toolsets"], ["serve"])

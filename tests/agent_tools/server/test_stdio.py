@@ -9,8 +9,9 @@ from pathlib import Path
 import anyio
 import pytest
 from mcp.client import Client
+from mcp.shared.exceptions import MCPError
 
-from agent_tools.jobs.processes import marked
+from agent_tools.jobs.processes import end_all, marked
 from tests.agent_tools.test_server import stdio
 
 TOP = Path(__file__).parents[3]
@@ -131,3 +132,39 @@ def test_a_damaged_record_is_named_by_the_list_and_the_others_are_shown(reposito
             assert "\n" not in refusal.content[0].text
 
     anyio.run(run)
+
+
+def test_a_server_killed_in_mid_call_is_an_error_for_its_client_and_the_next_one_finds_all_as_it_was(repository):
+    marker = f"killed-{os.getpid()}"
+    (repository / "test_slow.py").write_text("import time\ndef test_slow(): time.sleep(300)\n")
+    parameters = stdio(repository).model_copy(update={"env": {"TEST_MARKER": marker}})
+
+    async def killed() -> None:
+        async with Client(parameters) as client:
+            await client.list_tools()
+            (server,) = marked("TEST_MARKER", marker)
+            async with anyio.create_task_group() as group:
+                group.start_soon(call_that_fails, client)
+                with anyio.fail_after(120):
+                    while len(marked("TEST_MARKER", marker)) < 2:
+                        await anyio.sleep(0.1)
+                server.kill()
+
+    async def call_that_fails(client: Client) -> None:
+        with pytest.raises(MCPError):
+            await client.call_tool("test_run", {"paths": ["test_slow.py"]})
+
+    async def after() -> None:
+        async with Client(stdio(repository)) as client:
+            answer = await client.call_tool("git_status", {})
+            assert answer.structured_content is not None
+            assert "test_slow.py" in answer.structured_content["untracked"]
+            with anyio.fail_after(30):
+                while marked("TEST_MARKER", marker):
+                    await anyio.sleep(0.1)
+
+    try:
+        anyio.run(killed)
+        anyio.run(after)
+    finally:
+        end_all(lambda: marked("TEST_MARKER", marker))
