@@ -17,7 +17,6 @@ from pydantic import create_model
 from agent_tools import catalog
 from agent_tools.catalog import Tool
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.records.store import write_atomically
 
 LIST = Path(__file__).parent / "tools_list.json"
 DEFAULT_TOOLSET = "default"
@@ -122,4 +121,4 @@ def _without_row_types(part: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write_atomically(LIST, list_text())
+    LIST.write_text(list_text(), "utf-8")

@@ -19,17 +19,19 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 import typer
 
 from agent_tools.catalog import CATALOG, Tool, call
-from agent_tools.jobs.local import Reporter
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import ToolParameter, described
 from agent_tools.workspace.root import Root
+
+if TYPE_CHECKING:
+    from agent_tools.jobs.local import Reporter
 
 T = TypeVar("T")
 
@@ -109,6 +111,8 @@ def _serve(
     # The SDK takes most of a second to import, and no other command needs it.
     from agent_tools import server  # noqa: PLC0415
 
+    # Before the SDK puts up a handler of its own, which wraps long lines.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     root = _or_exit(lambda: _root(context, tuple(data or ())))
     names = [name.strip() for name in toolsets.split(",") if name.strip()]
     if not http:
@@ -133,6 +137,9 @@ def _refuse_http_options(host: str, token_file: Path | None, allow_host: list[st
 
 def _command(tool: Tool) -> Callable[..., None]:
     def run(context: typer.Context, as_json: bool, **arguments: Any) -> None:
+        # `serve` needs neither jobs nor records to answer, and would wait for both.
+        from agent_tools.jobs.local import Reporter  # noqa: PLC0415
+
         # First of all: it takes the job's variables out of the environment before anything is started.
         reporter = Reporter()
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}

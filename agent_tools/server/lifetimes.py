@@ -11,8 +11,6 @@ import anyio
 import anyio.to_thread
 from mcp.server import MCPServer
 
-from agent_tools.jobs.processes import end_abandoned
-
 logger = logging.getLogger(__name__)
 
 TIDY_AFTER_SECONDS = 1.0
@@ -25,6 +23,9 @@ async def tidying(_server: MCPServer) -> AsyncIterator[None]:
 
     async def tidy() -> None:
         await anyio.sleep(TIDY_AFTER_SECONDS)
+        # By now the first answers are out, and it need not wait for this.
+        from agent_tools.jobs.processes import end_abandoned  # noqa: PLC0415
+
         if count := await anyio.to_thread.run_sync(end_abandoned):
             logger.warning("ended %d processes that a killed server had left", count)
 
