@@ -7,6 +7,7 @@ client of the server only in the root and the folders of `serve --data`.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import logging
@@ -108,9 +109,13 @@ def _serve(
     ] = None,
 ) -> None:
     """Serve tools, resources and prompts to assistants (MCP): over stdin and stdout, or over HTTP."""
-    # The SDK takes most of a second to import, and no other command needs it.
+    # The SDK takes most of a second to import, and no other command needs it. An import makes many objects and hardly
+    # any garbage: not looking for it saves a tenth of the start, now and with every later look.
+    gc.disable()
     from agent_tools import server  # noqa: PLC0415
 
+    gc.freeze()
+    gc.enable()
     # Before the SDK puts up a handler of its own, which wraps long lines.
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     root = _or_exit(lambda: _root(context, tuple(data or ())))
