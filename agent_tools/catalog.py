@@ -15,52 +15,91 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Literal, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from agent_tools.later import Later, LaterFunction
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.results import ToolResult
+from agent_tools.results import CommandOnly, ToolResult
 from agent_tools.tool_parameters import described
-from agent_tools.workflows import (
-    changelog,
-    committing,
-    comparing,
-    demo,
-    documents,
-    gates,
-    jobs,
-    measuring,
-    plans,
-    profiling,
-    records,
-    records_entry,
-    records_export,
-    sessions,
-    site,
-    training,
-    tuning,
-)
-from agent_tools.workspace import (
-    containers,
-    document_fields,
-    engine_status,
-    files,
-    finding,
-    folders,
-    git_branches,
-    git_reading,
-    git_restoring,
-    hooks,
-    images,
-    notebooks,
-    pack,
-    sql,
-    tests,
-)
-from agent_tools.workspace import documents as parsing
 from agent_tools.workspace.root import Root
+
+if TYPE_CHECKING:
+    # What a type checker sees, and whoever follows the imports.
+    from agent_tools.workflows import (
+        changelog,
+        committing,
+        comparing,
+        demo,
+        documents,
+        gates,
+        jobs,
+        measuring,
+        plans,
+        profiling,
+        records,
+        records_entry,
+        records_export,
+        sessions,
+        site,
+        training,
+        tuning,
+    )
+    from agent_tools.workspace import (
+        containers,
+        document_fields,
+        engine_status,
+        files,
+        finding,
+        folders,
+        git_branches,
+        git_reading,
+        git_restoring,
+        hooks,
+        images,
+        notebooks,
+        pack,
+        sql,
+        tests,
+    )
+    from agent_tools.workspace import documents as parsing
+else:
+    # What runs: the rows name functions, and a module is imported when one of its tools is called or looked at.
+    changelog = Later("agent_tools.workflows.changelog")
+    committing = Later("agent_tools.workflows.committing")
+    comparing = Later("agent_tools.workflows.comparing")
+    demo = Later("agent_tools.workflows.demo")
+    documents = Later("agent_tools.workflows.documents")
+    gates = Later("agent_tools.workflows.gates")
+    jobs = Later("agent_tools.workflows.jobs")
+    measuring = Later("agent_tools.workflows.measuring")
+    plans = Later("agent_tools.workflows.plans")
+    profiling = Later("agent_tools.workflows.profiling")
+    records = Later("agent_tools.workflows.records")
+    records_entry = Later("agent_tools.workflows.records_entry")
+    records_export = Later("agent_tools.workflows.records_export")
+    sessions = Later("agent_tools.workflows.sessions")
+    site = Later("agent_tools.workflows.site")
+    training = Later("agent_tools.workflows.training")
+    tuning = Later("agent_tools.workflows.tuning")
+    containers = Later("agent_tools.workspace.containers")
+    document_fields = Later("agent_tools.workspace.document_fields")
+    engine_status = Later("agent_tools.workspace.engine_status")
+    files = Later("agent_tools.workspace.files")
+    finding = Later("agent_tools.workspace.finding")
+    folders = Later("agent_tools.workspace.folders")
+    git_branches = Later("agent_tools.workspace.git_branches")
+    git_reading = Later("agent_tools.workspace.git_reading")
+    git_restoring = Later("agent_tools.workspace.git_restoring")
+    hooks = Later("agent_tools.workspace.hooks")
+    images = Later("agent_tools.workspace.images")
+    notebooks = Later("agent_tools.workspace.notebooks")
+    pack = Later("agent_tools.workspace.pack")
+    sql = Later("agent_tools.workspace.sql")
+    tests = Later("agent_tools.workspace.tests")
+    parsing = Later("agent_tools.workspace.documents")
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
 
@@ -88,7 +127,7 @@ class Tool:
     """One row: a function, how it is announced, and where it is offered."""
 
     name: str
-    function: Callable[..., Any]
+    work: Callable[..., Any] | LaterFunction
     title: str
     read_only: bool
     destructive: bool = False
@@ -96,12 +135,22 @@ class Tool:
     open_world: bool = False
     toolset: str = "default"
     surface: Surface = "mcp"
-    foreground: Callable[..., Any] | None = None
+    foreground: Callable[..., Any] | LaterFunction | None = None
 
     @property
     def command(self) -> Tool:
         """The tool as the command line has it."""
-        return replace(self, function=self.foreground, foreground=None) if self.foreground else self
+        return replace(self, work=self.foreground, foreground=None) if self.foreground else self
+
+    @cached_property
+    def function(self) -> Callable[..., Any]:
+        """What does the work; the first look imports its module."""
+        return self.work.resolved() if isinstance(self.work, LaterFunction) else self.work
+
+    @property
+    def command_line(self) -> str:
+        """How it is called in a shell: `agent-tools git status`."""
+        return " ".join(filter(None, ("agent-tools", self.noun, self.verb)))
 
     @property
     def hints(self) -> list[str]:
@@ -149,12 +198,32 @@ class Tool:
         return {name: given for name, given in self.signature.parameters.items() if name not in INJECTED}
 
     @cached_property
+    def offered(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a client of the server may give: all but those marked `CommandOnly`."""
+        return {name: given for name, given in self.parameters.items() if not _is_command_only(given)}
+
+    @cached_property
     def _model(self) -> type[BaseModel]:
         fields: dict[str, Any] = {
             name: (given.annotation, ... if given.default is given.empty else given.default)
             for name, given in self.parameters.items()
         }
         return create_model(f"{self.name}_arguments", __base__=_Arguments, **fields)
+
+    def check_offered(self, arguments: Mapping[str, Any]) -> None:
+        """Check what a client of the server gives.
+
+        Raises:
+            ArgumentError: as `check` does, and where only the command line takes an argument.
+        """
+        for name in arguments:
+            if name in self.parameters and name not in self.offered:
+                flag = name.replace("_", "-")
+                raise ArgumentError(
+                    f"{self.name} takes {name!r} on the command line only: `{self.command_line} --{flag}`. "
+                    f"Here it has: {', '.join(self.offered)}."
+                )
+        self.check(arguments)
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments, validated and complete.
@@ -184,6 +253,10 @@ class Tool:
             except ValueError:
                 return value
         return value
+
+
+def _is_command_only(given: inspect.Parameter) -> bool:
+    return CommandOnly in get_args(given.annotation)
 
 
 def _sentence(tool: str, error: ValidationError) -> str:
@@ -219,12 +292,11 @@ def tool_facts() -> list[dict[str, Any]]:
 
 def _facts(tool: Tool) -> dict[str, Any]:
     parameters = described(tool.command.parameters.values())
-    command = " ".join(filter(None, ("agent-tools", tool.noun, tool.verb)))
     return {
         "name": tool.name,
         "title": tool.title,
-        "command": command,
-        "usage": " ".join([command, "[OPTIONS]", *(given.word for given in parameters if given.is_word)]),
+        "command": tool.command_line,
+        "usage": " ".join([tool.command_line, "[OPTIONS]", *(given.word for given in parameters if given.is_word)]),
         "surface": tool.surface,
         "toolset": tool.toolset,
         "hints": tool.hints,

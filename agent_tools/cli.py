@@ -7,28 +7,32 @@ client of the server only in the root and the folders of `serve --data`.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 import typer
 
 from agent_tools.catalog import CATALOG, Tool, call
-from agent_tools.jobs.local import Reporter
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
 from agent_tools.tool_parameters import ToolParameter, described
 from agent_tools.workspace.root import Root
+
+if TYPE_CHECKING:
+    from agent_tools.jobs.local import Reporter
 
 T = TypeVar("T")
 
@@ -39,12 +43,12 @@ RootOption = Annotated[
 ]
 
 
-def build_app() -> typer.Typer:
-    """Make the command line from the catalogue."""
+def build_app(noun: str = "") -> typer.Typer:
+    """Make the command line from the catalogue, or only its commands under one noun: those of others take a second."""
     app = typer.Typer(help="Train, measure, record and document a text detector.", **_PLAIN)
     app.callback()(_choose_root)
     groups: dict[str, typer.Typer] = {}
-    for tool in (row.command for row in CATALOG):
+    for tool in (row.command for row in CATALOG if noun in ("", row.noun)):
         group = _group(app, groups, tool.noun) if tool.verb else app
         command = group.command(tool.verb or tool.noun, help=tool.description, hidden=tool.surface == "hidden")
         command(_command(tool))
@@ -61,7 +65,18 @@ def _group(app: typer.Typer, groups: dict[str, typer.Typer], noun: str) -> typer
 
 def main() -> None:
     """Run the command line."""
-    build_app()()
+    build_app(_noun(sys.argv[1:]))()
+
+
+def _noun(words: Sequence[str]) -> str:
+    """The noun that these words begin with; '' where they ask for help or are mistyped, which calls for all."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--root":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word if word in {"serve", *(tool.noun for tool in CATALOG)} else ""
+    return ""
 
 
 _PLAIN: dict[str, Any] = {"no_args_is_help": True, "pretty_exceptions_enable": False, "add_completion": False}
@@ -78,19 +93,58 @@ def _root(context: typer.Context, data: tuple[Path, ...]) -> Root:
 
 def _serve(
     context: typer.Context,
+    toolsets: Annotated[str, typer.Option(help="opt-in toolsets to serve too, with commas, or 'all'")] = "",
+    read_only: Annotated[bool, typer.Option("--read-only", help="serve no tool that writes")] = False,
     data: Annotated[
         list[Path] | None, typer.Option(help="a folder outside of the root that may be read as data")
     ] = None,
+    http: Annotated[bool, typer.Option("--http", help="serve over HTTP instead of stdin and stdout")] = False,
+    host: Annotated[str, typer.Option(help="with --http: where to listen")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="with --http: 0 takes a free one")] = 8765,
+    token_file: Annotated[
+        Path | None, typer.Option(help="with --http: holds the token that clients must send (or AGENT_TOOLS_TOKEN)")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="with --http: a name that clients may call this machine by")
+    ] = None,
 ) -> None:
-    """Serve the tools to an assistant over stdin and stdout (MCP)."""
-    # The SDK takes most of a second to import, and no other command needs it.
-    from agent_tools.server import serve  # noqa: PLC0415
+    """Serve tools, resources and prompts to assistants (MCP): over stdin and stdout, or over HTTP."""
+    # The SDK takes most of a second to import, and no other command needs it. An import makes many objects and hardly
+    # any garbage: not looking for it saves a tenth of the start, now and with every later look.
+    gc.disable()
+    from agent_tools import server  # noqa: PLC0415
 
-    serve(_or_exit(lambda: _root(context, tuple(data or ()))))
+    gc.freeze()
+    gc.enable()
+    # Before the SDK puts up a handler of its own, which wraps long lines.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    root = _or_exit(lambda: _root(context, tuple(data or ())))
+    names = [name.strip() for name in toolsets.split(",") if name.strip()]
+    if not http:
+        _refuse_http_options(host, token_file, allow_host)
+        _or_exit(lambda: server.serve(root, names, read_only))
+        return
+    from agent_tools.server.http import door, serve_http  # noqa: PLC0415
+
+    def over_http() -> None:
+        opened = door(host, port, token_file, allow_host or (), os.environ)
+        serve_http(server.WorkbenchServer(root, names, read_only), opened)
+
+    _or_exit(over_http)
+
+
+def _refuse_http_options(host: str, token_file: Path | None, allow_host: list[str] | None) -> None:
+    """Whoever asks for a door and does not get one should not believe that there is one."""
+    if host != "127.0.0.1" or token_file is not None or allow_host:
+        sys.stderr.write("error: --host, --token-file and --allow-host are for --http; add it.\n")
+        raise typer.Exit(1)
 
 
 def _command(tool: Tool) -> Callable[..., None]:
     def run(context: typer.Context, as_json: bool, **arguments: Any) -> None:
+        # `serve` needs neither jobs nor records to answer, and would wait for both.
+        from agent_tools.jobs.local import Reporter  # noqa: PLC0415
+
         # First of all: it takes the job's variables out of the environment before anything is started.
         reporter = Reporter()
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in arguments.items()}

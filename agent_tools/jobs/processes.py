@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import IO
@@ -98,6 +100,20 @@ def end_all(find: Callable[[], list[psutil.Process]], grace: float = GRACE_SECON
     return len(victims)
 
 
+def end_abandoned() -> int:
+    """End the processes of bounded calls whose own process was killed before it could; return how many there were."""
+    abandoned = [token for token in marks(CALL_VARIABLE) if _owner_is_gone(token)]
+    victims = [process for token in abandoned for process in marked(CALL_VARIABLE, token)]
+    for token in abandoned:
+        end_all(partial(marked, CALL_VARIABLE, token), grace=0)
+    return len(victims)
+
+
+def _owner_is_gone(token: str) -> bool:
+    owner = re.fullmatch(r"(\d{1,9})\.(\d{1,12})\.[0-9a-f]+", token)
+    return owner is not None and not is_alive(int(owner[1]), float(owner[2]))
+
+
 def _signal(processes: list[psutil.Process], number: int) -> None:
     for process in processes:
         try:
@@ -130,7 +146,7 @@ async def run_bounded(
     Raises:
         ProcessError: the program does not exist or cannot be executed.
     """
-    token = secrets.token_hex(8)
+    token = f"{os.getpid()}.{own_start():.0f}.{secrets.token_hex(8)}"
     marked_environment = {**environment, CALL_VARIABLE: token}
     try:
         process = await anyio.open_process(

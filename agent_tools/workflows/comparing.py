@@ -27,7 +27,7 @@ from agent_tools.records.fingerprints import environment, machine
 from agent_tools.records.importers import public_git
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore, new_id
-from agent_tools.results import Positional
+from agent_tools.results import CommandOnly, Positional
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, described, measured
 from agent_tools.workflows.jobs import JobStarted
 from agent_tools.workflows.measuring import (
@@ -57,12 +57,12 @@ from agent_tools.workspace.root import Root
 ResumeWith = Callable[[list[str]], None]
 
 SideA = Annotated[str, Field(description="revision, worktree, 'KEY=VALUE ...', defaults, or record id"), Positional]
-SideB = Annotated[str, Field(description="of the same kind; the verdict is on this one"), Positional]
+SideB = Annotated[str, Field(description="of the same kind; the verdict is on it; equal to a: noise"), Positional]
 Rounds = Annotated[int, Field(ge=0, le=100, description="6 at least for a verdict; 0: a pilot chooses")]
 DeclaredRounds = Annotated[int, Field(ge=6, le=100)]
-Equivalence = Annotated[float, Field(gt=0, lt=1, description="margin of no change")]
-Resume = Annotated[str, Field(description="id of an interrupted one; all else is taken from it")]
-Seed = Annotated[int, Field(description="of the random order")]
+Equivalence = Annotated[float, Field(gt=0, lt=1, description="margin of no change"), CommandOnly]
+Resume = Annotated[str, Field(description="id of an interrupted one, nothing else")]
+Seed = Annotated[int, Field(description="of the random order"), CommandOnly]
 
 LADDER_ROUNDS = 6
 
@@ -75,13 +75,13 @@ def compare_now(
     *,
     target: AskedTarget,
     rounds: Rounds = ROUNDS,
-    looks: Annotated[int, Field(ge=1, le=2, description="2: may stop half way")] = 1,
-    effect: Annotated[float, Field(ge=0, le=10, description="relative change that rounds=0 plans for: 0.05")] = 0.0,
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = ALPHA,
+    looks: Annotated[int, Field(ge=1, le=2, description="2: may stop half way"), CommandOnly] = 1,
+    effect: Annotated[float, Field(ge=0, le=10, description="for rounds=0: the change to find, such as 0.05")] = 0.0,
+    alpha: Annotated[float, Field(gt=0, lt=0.5), CommandOnly] = ALPHA,
     equivalence: Equivalence = EQUIVALENCE,
     foreign_limit: ForeignLimit = FOREIGN,
-    aa: Annotated[bool, Field(description="A with itself: the machine's noise")] = False,
-    treatment: Annotated[str, Field(description="for two records: keys that may differ, with commas")] = "",
+    aa: Annotated[bool, Field(description="A with itself: the machine's noise"), CommandOnly] = False,
+    treatment: Annotated[str, Field(description="for two records: keys that may differ")] = "",
     seed: Seed = 0,
     resume: Resume = "",
     session: Session = "",
@@ -300,8 +300,8 @@ def bench_run(
 ) -> JobStarted:
     """Start a benchmark as a job: a ladder of optimisations switched on in turn, or a mode over revisions.
 
-    Each sample is a fresh process, with hmean beside its time. Use it for the ladder, to find a regression, or before
-    a release; one change against another is bench_compare, the stages of one run profile_run.
+    Each sample is a fresh process, with hmean beside its time. Use it for the ladder, a regression or a release. Not
+    for one change (bench_compare) or the stages of one run (profile_run).
     """
     if mode == "ladder":
         return start_ladder(

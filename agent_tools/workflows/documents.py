@@ -15,14 +15,14 @@ from agent_tools.handbook.pages import Facts
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
-from agent_tools.results import ToolResult, page
+from agent_tools.results import CommandOnly, ToolResult, page
 from agent_tools.workflows.recompute import summary_problems
 from agent_tools.workflows.records_text import headline, record_table
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
-Session = Annotated[str, Field(description="record into logs/DATE_SESSION/ and render its documents")]
-Docs = Annotated[bool, Field(description="render documents at the end")]
+Session = Annotated[str, Field(description="keep the record in logs/DATE_SESSION/")]
+Docs = Annotated[bool, Field(description="render documents at the end"), CommandOnly]
 
 
 class Rendered(ToolResult):

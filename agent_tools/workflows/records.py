@@ -86,7 +86,7 @@ class RecordReport(ToolResult):
 def record_show(
     root: Root,
     record: Annotated[str, Field(description="id")],
-    limit: Annotated[int, Field(ge=1, le=1000, description="lines of the raw file at most")] = 300,
+    limit: Annotated[int, Field(ge=1, le=1000, description="raw lines at most")] = 300,
     cursor: Cursor = "",
     response_format: ResponseFormat = "concise",
 ) -> RecordReport:

@@ -12,6 +12,7 @@ from pydantic import Field
 from agent_tools.measure import targets
 from agent_tools.measure.sides import parse_side
 from agent_tools.measure.targets import NO_DATA, TargetError, TargetRequest, split_words
+from agent_tools.results import CommandOnly
 from agent_tools.workflows.jobs import JobStarted, start_command
 from agent_tools.workflows.measuring import synthetic_receipts
 from agent_tools.workflows.overrides import Overrides, check_overrides
@@ -28,9 +29,7 @@ TargetName = Annotated[targets.TargetName, Field(description="what is run for ea
 Command = Annotated[str, Field(description="prints a JSON line of metrics; {seed} is the round's")]
 Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts; none")]
 Metric = Annotated[str, Field(description="primary; '' = the target's own")]
-Accuracy = Annotated[
-    str, Field(description="metrics of the accuracy gate, higher is better, with commas; '' = the target's")
-]
+Accuracy = Annotated[str, Field(description="metrics that must not fall, with commas; '' = the target's")]
 Gate = Annotated[Literal["margin", "outputs"], Field(description="outputs: the change claims equal outputs")]
 
 
@@ -41,13 +40,15 @@ def make_target(
     data: Data = "",
     images: Annotated[int, Field(ge=1)] = 48,
     size: Annotated[int, Field(ge=32, le=4096)] = 640,
-    passes: Annotated[int, Field(ge=1, le=50)] = 3,
+    passes: Annotated[int, Field(ge=1, le=50), CommandOnly] = 3,
     checkpoint: Annotated[str, Field(description="weights that both sides load")] = "",
     metric: Metric = "",
     better: Annotated[Literal["", "lower", "higher"], Field(description="'' = by the metric's name")] = "",
     accuracy: Accuracy = "",
     gate: Gate = "margin",
-    margin: Annotated[float, Field(ge=0, le=1, description="loss of accuracy that counts as none")] = 0.005,
+    margin: Annotated[
+        float, Field(ge=0, le=1, description="loss of accuracy that counts as none"), CommandOnly
+    ] = 0.005,
     overrides: Overrides = (),
 ) -> TargetRequest:
     """Return the target that these parameters ask for, with its paths resolved.

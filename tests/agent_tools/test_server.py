@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from agent_tools import catalog, server
+from agent_tools import catalog
 from agent_tools.jobs import folders
 from agent_tools.jobs.processes import marked
 from agent_tools.results import CHARACTER_LIMIT, ToolResult
@@ -41,23 +43,34 @@ def refused(result: Any) -> str:
     return text
 
 
-def listed() -> list[dict[str, Any]]:
+def listed(*toolsets: str, read_only: bool = False) -> list[dict[str, Any]]:
     async def run() -> list[dict[str, Any]]:
-        async with Client(WorkbenchServer(Root.at(Path.cwd()))) as client:
+        async with Client(WorkbenchServer(Root.at(Path.cwd()), toolsets, read_only)) as client:
             tools = (await client.list_tools()).tools
             return [tool.model_dump(by_alias=True, mode="json", exclude_none=True) for tool in tools]
 
     return anyio.run(run)
 
 
+def tokens(value: Any) -> float:
+    """As it is on the wire: without blanks."""
+    return len(json.dumps(value, separators=(",", ":"))) / 4
+
+
 def test_the_list_of_tools_fits_the_budget_of_a_context():
     tools = listed()
     assert len(tools) <= 24
-    assert len(json.dumps({"tools": tools})) / 4 <= 7000
+    assert tokens({"tools": tools}) <= 7000
+
+
+def test_no_opt_in_tool_costs_more_than_it_may():
+    default = {tool["name"] for tool in listed()}
+    dear = {tool["name"]: tokens(tool) for tool in listed("all") if tool["name"] not in default and tokens(tool) > 450}
+    assert dear == {}
 
 
 def test_every_tool_is_announced_in_full():
-    for tool in listed():
+    for tool in listed("all"):
         name = tool["name"]
         assert tool["title"], name
         assert set(tool["annotations"]) == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}, name
@@ -65,7 +78,7 @@ def test_every_tool_is_announced_in_full():
         assert tool["inputSchema"]["additionalProperties"] is False, name
         assert tool["outputSchema"]["type"] == "object", name
         assert "$defs" not in tool["outputSchema"], name
-        assert len(json.dumps(tool["outputSchema"])) / 4 <= 280, name
+        assert tokens(tool["outputSchema"]) <= 280, name
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -151,7 +164,6 @@ def test_unknown_ids_are_sentences_that_say_how_to_go_on(repository):
 
 def _with_row(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
     rows = (catalog.Tool("test_row", function, "A row", read_only=True),)
-    monkeypatch.setattr(server, "CATALOG", rows)
     monkeypatch.setattr(catalog, "CATALOG", rows)
 
 
@@ -235,16 +247,21 @@ async def _check_status(client: Client) -> None:
 # --- over stdio --------------------------------------------------------------------------------------------------
 
 
-def stdio(folder: Path) -> StdioServerParameters:
+def stdio(folder: Path, *options: str) -> StdioServerParameters:
     """The server as `.mcp.json` starts it, on another repository."""
-    arguments = ["-m", "agent_tools.cli", "--root", str(folder), "serve"]
+    arguments = ["-m", "agent_tools.cli", "--root", str(folder), "serve", *options]
     return StdioServerParameters(command=sys.executable, args=arguments, cwd=Path(__file__).parents[2])
+
+
+def listed_names(*toolsets: str) -> set[str]:
+    sets = {"default", *toolsets}
+    return {tool.name for tool in catalog.CATALOG if tool.surface == "mcp" and tool.toolset in sets}
 
 
 def test_over_stdio_the_server_lists_calls_and_refuses(repository):
     async def run() -> None:
         async with Client(stdio(repository)) as client:
-            assert len((await client.list_tools()).tools) == 23
+            assert len((await client.list_tools()).tools) == len(listed_names())
             await _check_status(client)
             refused(await client.call_tool("git_status", {"path": "x"}))
 
@@ -339,3 +356,19 @@ def test_the_committed_client_configuration_starts_this_server():
     configuration = json.loads((Path(__file__).parents[2] / ".mcp.json").read_text())
     (entry,) = configuration["mcpServers"].values()
     assert entry == {"command": ".venv/bin/agent-tools", "args": ["serve"]}
+
+
+def test_the_entry_for_registries_names_this_package_and_starts_it():
+    top = Path(__file__).parents[2]
+    entry = json.loads((top / "server.json").read_text())
+    project = tomllib.loads((top / "pyproject.toml").read_text())["project"]
+    assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", entry["name"])
+    assert 1 <= len(entry["description"]) <= 100
+    (package,) = entry["packages"]
+    assert entry["version"] == package["version"] == project["version"]
+    assert package["identifier"] == project["name"]
+    assert project["name"] in project["scripts"]
+    assert f"<!-- mcp-name: {entry['name']} -->" in (top / "README.md").read_text()
+    named = [one["name"] for one in package["packageArguments"] if one["type"] == "named"]
+    words = [one["value"] for one in package["packageArguments"] if one["type"] == "positional"]
+    assert (named, words) == (["--root", "--toolsets"], ["serve"])

@@ -1,8 +1,10 @@
 """Bounded processes: every way out ends the whole tree."""
 
 import os
+import subprocess
 import sys
 import time
+from functools import partial
 
 import anyio
 import pytest
@@ -71,6 +73,33 @@ def test_a_cancelled_call_leaves_no_process(tmp_path):
 
     anyio.run(vanish)
     assert processes.marked("TEST_MARKER", MARKER + "vanish") == []
+
+
+def test_what_a_killed_caller_left_is_ended_by_whoever_looks_next_and_nothing_else(tmp_path):
+    code = (
+        "import anyio, os, sys; from pathlib import Path; from agent_tools.jobs.processes import run_bounded\n"
+        f"command = [sys.executable, '-c', {STRAGGLER + '; import time; time.sleep(300)'!r}]\n"
+        "given = {'folder': Path('.'), 'environment': dict(os.environ), 'seconds': 300, 'output_cap': 9}\n"
+        "anyio.run(lambda: run_bounded(command, **given))"
+    )
+    callers = [
+        subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TEST_MARKER": MARKER + name})
+        for name in ("killed", "alive")
+    ]
+    try:
+        while any(len(processes.marked("TEST_MARKER", MARKER + name)) < 3 for name in ("killed", "alive")):
+            time.sleep(0.05)
+        callers[0].kill()
+        callers[0].wait()
+        assert len(processes.marked("TEST_MARKER", MARKER + "killed")) == 2
+        assert processes.end_abandoned() >= 2
+        assert processes.marked("TEST_MARKER", MARKER + "killed") == []
+        assert len(processes.marked("TEST_MARKER", MARKER + "alive")) == 3
+    finally:
+        for name in ("killed", "alive"):
+            processes.end_all(partial(processes.marked, "TEST_MARKER", MARKER + name))
+        for caller in callers:
+            caller.wait()
 
 
 def test_a_missing_program_is_a_sentence(tmp_path):
