@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from agent_tools.results import Positional
 
 MEANINGS: Mapping[str, str] = {
+    "affected": "only tests that rest on something changed since they ran",
     "alpha": "two-sided error rate",
     "contains": "a text that the file must hold",
     "expects": "a text that the command must print",
@@ -21,14 +22,17 @@ MEANINGS: Mapping[str, str] = {
     "files": "files that it is about",
     "goal": "what the session is for",
     "images": "how many images are used",
+    "keyword": "pytest's expression for -k",
     "kind": "which sort it is",
     "lacks": "a text that the file must not hold",
+    "last_failed": "only tests that failed last time",
     "limit": "entries shown at most",
     "max_seconds": "time limit",
     "note": "words to keep with it",
     "passes": "epochs per process; the first one is cold",
     "reason": "why",
     "record": "id of a record that shows it",
+    "repeat": "how often the tests run, in random order from the second run on",
     "rounds": "how often each side is measured",
     "size": "side of the input, pixels",
     "text": "what is to be said",
