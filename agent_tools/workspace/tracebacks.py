@@ -1,4 +1,4 @@
-"""The failures of pytest in few words: the project's own frames, what was compared, and nothing of libraries between."""
+"""Failures of pytest in few words: the frames of the project, what was compared, and nothing of libraries between."""
 
 from __future__ import annotations
 
