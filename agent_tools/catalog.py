@@ -41,7 +41,7 @@ from agent_tools.workflows import (
     tuning,
     watching,
 )
-from agent_tools.workspace import git, hooks, sql, tests
+from agent_tools.workspace import git, hooks, skeletons, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -303,6 +303,7 @@ CATALOG: tuple[Tool, ...] = (
     Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
     Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
+    Tool("test_skeleton", skeletons.make_skeleton, "Write a test skeleton", read_only=False, toolset="tests"),
     Tool("watch_start", watching.watch_start, "Watch and test", read_only=False, open_world=True, toolset="tests"),
     Tool("watch_stop", watching.watch_stop, "End the watch", read_only=False, idempotent=True, toolset="tests"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
