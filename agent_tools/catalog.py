@@ -15,91 +15,21 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from agent_tools.later import Later, LaterFunction
+import agent_tools.workflows
+import agent_tools.workspace
+from agent_tools.later import Later
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import CommandOnly, ToolResult
 from agent_tools.tool_parameters import described
 from agent_tools.workspace.root import Root
 
-if TYPE_CHECKING:
-    # What a type checker sees, and whoever follows the imports.
-    from agent_tools.workflows import (
-        changelog,
-        committing,
-        comparing,
-        demo,
-        documents,
-        gates,
-        jobs,
-        measuring,
-        plans,
-        profiling,
-        records,
-        records_entry,
-        records_export,
-        sessions,
-        site,
-        training,
-        tuning,
-    )
-    from agent_tools.workspace import (
-        containers,
-        document_fields,
-        engine_status,
-        files,
-        finding,
-        folders,
-        git_branches,
-        git_reading,
-        git_restoring,
-        hooks,
-        images,
-        notebooks,
-        pack,
-        sql,
-        tests,
-    )
-    from agent_tools.workspace import documents as parsing
-else:
-    # What runs: the rows name functions, and a module is imported when one of its tools is called or looked at.
-    changelog = Later("agent_tools.workflows.changelog")
-    committing = Later("agent_tools.workflows.committing")
-    comparing = Later("agent_tools.workflows.comparing")
-    demo = Later("agent_tools.workflows.demo")
-    documents = Later("agent_tools.workflows.documents")
-    gates = Later("agent_tools.workflows.gates")
-    jobs = Later("agent_tools.workflows.jobs")
-    measuring = Later("agent_tools.workflows.measuring")
-    plans = Later("agent_tools.workflows.plans")
-    profiling = Later("agent_tools.workflows.profiling")
-    records = Later("agent_tools.workflows.records")
-    records_entry = Later("agent_tools.workflows.records_entry")
-    records_export = Later("agent_tools.workflows.records_export")
-    sessions = Later("agent_tools.workflows.sessions")
-    site = Later("agent_tools.workflows.site")
-    training = Later("agent_tools.workflows.training")
-    tuning = Later("agent_tools.workflows.tuning")
-    containers = Later("agent_tools.workspace.containers")
-    document_fields = Later("agent_tools.workspace.document_fields")
-    engine_status = Later("agent_tools.workspace.engine_status")
-    files = Later("agent_tools.workspace.files")
-    finding = Later("agent_tools.workspace.finding")
-    folders = Later("agent_tools.workspace.folders")
-    git_branches = Later("agent_tools.workspace.git_branches")
-    git_reading = Later("agent_tools.workspace.git_reading")
-    git_restoring = Later("agent_tools.workspace.git_restoring")
-    hooks = Later("agent_tools.workspace.hooks")
-    images = Later("agent_tools.workspace.images")
-    notebooks = Later("agent_tools.workspace.notebooks")
-    pack = Later("agent_tools.workspace.pack")
-    sql = Later("agent_tools.workspace.sql")
-    tests = Later("agent_tools.workspace.tests")
-    parsing = Later("agent_tools.workspace.documents")
+workflows = Later(agent_tools.workflows)
+workspace = Later(agent_tools.workspace)
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
 
@@ -127,7 +57,7 @@ class Tool:
     """One row: a function, how it is announced, and where it is offered."""
 
     name: str
-    work: Callable[..., Any] | LaterFunction
+    work: Callable[..., Any] | Later
     title: str
     read_only: bool
     destructive: bool = False
@@ -135,7 +65,7 @@ class Tool:
     open_world: bool = False
     toolset: str = "default"
     surface: Surface = "mcp"
-    foreground: Callable[..., Any] | LaterFunction | None = None
+    foreground: Callable[..., Any] | Later | None = None
 
     @property
     def command(self) -> Tool:
@@ -145,7 +75,7 @@ class Tool:
     @cached_property
     def function(self) -> Callable[..., Any]:
         """What does the work; the first look imports its module."""
-        return self.work.resolved() if isinstance(self.work, LaterFunction) else self.work
+        return self.work.resolved() if isinstance(self.work, Later) else self.work
 
     @property
     def command_line(self) -> str:
@@ -348,82 +278,170 @@ async def call(
 
 
 CATALOG: tuple[Tool, ...] = (
-    Tool("train_run", training.train_run, "Start a training", read_only=False),
-    Tool("config_show", training.config_show, "Show the resolved configuration", read_only=True, idempotent=True),
-    Tool("features_check", training.features_check, "Check requested features", read_only=True, idempotent=True),
-    Tool("bench_run", comparing.bench_run, "Start a benchmark", read_only=False),
+    Tool("train_run", workflows.training.train_run, "Start a training", read_only=False),
+    Tool(
+        "config_show",
+        workflows.training.config_show,
+        "Show the resolved configuration",
+        read_only=True,
+        idempotent=True,
+    ),
+    Tool(
+        "features_check", workflows.training.features_check, "Check requested features", read_only=True, idempotent=True
+    ),
+    Tool("bench_run", workflows.comparing.bench_run, "Start a benchmark", read_only=False),
     Tool(
         "bench_compare",
-        comparing.bench_compare,
+        workflows.comparing.bench_compare,
         "Compare two sides",
         read_only=False,
         open_world=True,
-        foreground=comparing.compare_now,
+        foreground=workflows.comparing.compare_now,
     ),
-    Tool("record_list", records.record_list, "List measured records", read_only=True, idempotent=True),
-    Tool("record_show", records.record_show, "Show one record", read_only=True, idempotent=True),
-    Tool("profile_run", measuring.profile_run, "Profile the stages of a run", read_only=False),
-    Tool("job_status", jobs.job_status, "Show jobs", read_only=True, idempotent=True),
-    Tool("job_cancel", jobs.job_cancel, "Cancel a job", read_only=False, destructive=True, idempotent=True),
-    Tool("git_status", git_reading.git_status, "Show uncommitted files", read_only=True, idempotent=True),
-    Tool("git_diff", git_reading.git_diff, "Show changes", read_only=True, idempotent=True),
-    Tool("git_log", git_reading.git_log, "List commits", read_only=True, idempotent=True),
-    Tool("git_branch", git_branches.git_branch, "List or switch branches", read_only=False),
-    Tool("git_commit", committing.git_commit, "Commit paths", read_only=False),
-    Tool("test_run", tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
-    Tool("docs_render", documents.docs_render, "Render documents from records", read_only=False, idempotent=True),
-    Tool("docs_check", documents.docs_check, "Check documents against records", read_only=True, idempotent=True),
-    Tool("session_start", sessions.session_start, "Start a session", read_only=False, open_world=True),
-    Tool("session_note", sessions.session_note, "Write a note", read_only=False),
-    Tool("session_handover", sessions.session_handover, "Hand a session over", read_only=False),
-    Tool("file_read", files.file_read, "Read a file", read_only=True, idempotent=True),
-    Tool("file_find", finding.file_find, "Find files", read_only=True, idempotent=True),
-    Tool("dir_read", folders.dir_read, "Show a folder", read_only=True, idempotent=True, toolset="files"),
-    Tool("context_pack", pack.context_pack, "Pack files", read_only=True, idempotent=True, toolset="files"),
-    Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
-    Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
-    Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
-    Tool("bench_check", comparing.bench_check, "Check against the accepted record", read_only=False, surface="cli"),
-    Tool("bench_judge", comparing.bench_judge, "Judge the judge", read_only=False, surface="cli"),
-    Tool("bench_tune", tuning.bench_tune, "Tune the settings here", read_only=False, surface="cli"),
-    Tool("bench_gates", gates.bench_gates, "Measure and show the gates", read_only=False, surface="cli"),
-    Tool("bench_fact", profiling.bench_fact, "Record figures of a command", read_only=False, surface="cli"),
-    Tool("profile_stages", measuring.profile_stages, "Profile here", read_only=False, surface="cli"),
-    Tool("profile_limit", profiling.profile_limit, "Measure the limit here", read_only=False, surface="cli"),
-    Tool("profile_whatif", profiling.profile_whatif, "Measure what-if here", read_only=False, surface="cli"),
-    Tool("profile_transforms", profiling.profile_transforms, "Time transforms", read_only=False, surface="cli"),
-    Tool("job_resume", jobs.job_resume, "Go on with a job", read_only=False, surface="cli"),
-    Tool("record_export", records_export.record_export, "Export raw samples as CSV", read_only=False, surface="cli"),
-    Tool("record_import", records_entry.record_import, "Import another tool's report", read_only=False, surface="cli"),
-    Tool("record_report", records_entry.record_report, "Enter a reported figure", read_only=False, surface="cli"),
-    Tool("record_override", records_entry.record_override, "Override a recommendation", read_only=False, surface="cli"),
-    Tool("plan_new", plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
-    Tool("changelog_add", changelog.changelog_add, "Write a changelog entry", read_only=False, surface="cli"),
-    Tool("changelog_release", changelog.changelog_release, "Release the changelog", read_only=False, surface="cli"),
-    Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
+    Tool("record_list", workflows.records.record_list, "List measured records", read_only=True, idempotent=True),
+    Tool("record_show", workflows.records.record_show, "Show one record", read_only=True, idempotent=True),
+    Tool("profile_run", workflows.measuring.profile_run, "Profile the stages of a run", read_only=False),
+    Tool("job_status", workflows.jobs.job_status, "Show jobs", read_only=True, idempotent=True),
+    Tool("job_cancel", workflows.jobs.job_cancel, "Cancel a job", read_only=False, destructive=True, idempotent=True),
+    Tool("git_status", workspace.git_reading.git_status, "Show uncommitted files", read_only=True, idempotent=True),
+    Tool("git_diff", workspace.git_reading.git_diff, "Show changes", read_only=True, idempotent=True),
+    Tool("git_log", workspace.git_reading.git_log, "List commits", read_only=True, idempotent=True),
+    Tool("git_branch", workspace.git_branches.git_branch, "List or switch branches", read_only=False),
+    Tool("git_commit", workflows.committing.git_commit, "Commit paths", read_only=False),
+    Tool("test_run", workspace.tests.run_tests, "Run tests", read_only=False, idempotent=True, open_world=True),
+    Tool(
+        "docs_render",
+        workflows.documents.docs_render,
+        "Render documents from records",
+        read_only=False,
+        idempotent=True,
+    ),
+    Tool(
+        "docs_check", workflows.documents.docs_check, "Check documents against records", read_only=True, idempotent=True
+    ),
+    Tool("session_start", workflows.sessions.session_start, "Start a session", read_only=False, open_world=True),
+    Tool("session_note", workflows.sessions.session_note, "Write a note", read_only=False),
+    Tool("session_handover", workflows.sessions.session_handover, "Hand a session over", read_only=False),
+    Tool("file_read", workspace.files.file_read, "Read a file", read_only=True, idempotent=True),
+    Tool("file_find", workspace.finding.file_find, "Find files", read_only=True, idempotent=True),
+    Tool("dir_read", workspace.folders.dir_read, "Show a folder", read_only=True, idempotent=True, toolset="files"),
+    Tool("context_pack", workspace.pack.context_pack, "Pack files", read_only=True, idempotent=True, toolset="files"),
+    Tool("bench_ladder", workflows.measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
+    Tool(
+        "bench_bisect",
+        workflows.comparing.bench_bisect,
+        "Find the commit that made it slower",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool(
+        "bench_history", workflows.comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"
+    ),
+    Tool(
+        "bench_check",
+        workflows.comparing.bench_check,
+        "Check against the accepted record",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool("bench_judge", workflows.comparing.bench_judge, "Judge the judge", read_only=False, surface="cli"),
+    Tool("bench_tune", workflows.tuning.bench_tune, "Tune the settings here", read_only=False, surface="cli"),
+    Tool("bench_gates", workflows.gates.bench_gates, "Measure and show the gates", read_only=False, surface="cli"),
+    Tool("bench_fact", workflows.profiling.bench_fact, "Record figures of a command", read_only=False, surface="cli"),
+    Tool("profile_stages", workflows.measuring.profile_stages, "Profile here", read_only=False, surface="cli"),
+    Tool("profile_limit", workflows.profiling.profile_limit, "Measure the limit here", read_only=False, surface="cli"),
+    Tool("profile_whatif", workflows.profiling.profile_whatif, "Measure what-if here", read_only=False, surface="cli"),
+    Tool(
+        "profile_transforms", workflows.profiling.profile_transforms, "Time transforms", read_only=False, surface="cli"
+    ),
+    Tool("job_resume", workflows.jobs.job_resume, "Go on with a job", read_only=False, surface="cli"),
+    Tool(
+        "record_export",
+        workflows.records_export.record_export,
+        "Export raw samples as CSV",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool(
+        "record_import",
+        workflows.records_entry.record_import,
+        "Import another tool's report",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool(
+        "record_report",
+        workflows.records_entry.record_report,
+        "Enter a reported figure",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool(
+        "record_override",
+        workflows.records_entry.record_override,
+        "Override a recommendation",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool("plan_new", workflows.plans.plan_new, "Write a plan into the ledger", read_only=False, surface="cli"),
+    Tool("changelog_add", workflows.changelog.changelog_add, "Write a changelog entry", read_only=False, surface="cli"),
+    Tool(
+        "changelog_release",
+        workflows.changelog.changelog_release,
+        "Release the changelog",
+        read_only=False,
+        surface="cli",
+    ),
+    Tool(
+        "hooks_install",
+        workspace.hooks.hooks_install,
+        "Install git hooks",
+        read_only=False,
+        idempotent=True,
+        surface="cli",
+    ),
     Tool(
         "git_restore",
-        git_restoring.git_restore,
+        workspace.git_restoring.git_restore,
         "Discard changes",
         read_only=False,
         destructive=True,
         toolset="git",
     ),
-    Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
-    Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
+    Tool("test_skeleton", workspace.skeletons.make_skeleton, "Write a test skeleton", read_only=False, toolset="tests"),
+    Tool(
+        "watch_start",
+        workflows.watching.watch_start,
+        "Watch and test",
+        read_only=False,
+        open_world=True,
+        toolset="tests",
+    ),
+    Tool(
+        "watch_stop", workflows.watching.watch_stop, "End the watch", read_only=False, idempotent=True, toolset="tests"
+    ),
+    Tool("sql_schema", workspace.sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
+    Tool("sql_query", workspace.sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
     Tool(
         "notebook_run",
-        notebooks.notebook_run,
+        workspace.notebooks.notebook_run,
         "Run a notebook",
         read_only=False,
         destructive=True,
         open_world=True,
         toolset="notebook",
     ),
-    Tool("image_build", images.image_build, "Build an image", read_only=False, open_world=True, toolset="docker"),
+    Tool(
+        "image_build",
+        workspace.images.image_build,
+        "Build an image",
+        read_only=False,
+        open_world=True,
+        toolset="docker",
+    ),
     Tool(
         "container_run",
-        containers.container_run,
+        workspace.containers.container_run,
         "Run in a container",
         read_only=False,
         open_world=True,
@@ -431,7 +449,7 @@ CATALOG: tuple[Tool, ...] = (
     ),
     Tool(
         "container_status",
-        engine_status.container_status,
+        workspace.engine_status.container_status,
         "Show engine, containers and images",
         read_only=True,
         idempotent=True,
@@ -439,7 +457,7 @@ CATALOG: tuple[Tool, ...] = (
     ),
     Tool(
         "document_parse",
-        parsing.document_parse,
+        workspace.documents.document_parse,
         "Read a document as Markdown",
         read_only=True,
         idempotent=True,
@@ -447,16 +465,18 @@ CATALOG: tuple[Tool, ...] = (
     ),
     Tool(
         "document_extract",
-        document_fields.document_extract,
+        workspace.document_fields.document_extract,
         "Pull values from a document",
         read_only=True,
         idempotent=True,
         toolset="documents",
     ),
-    Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
-    Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
-    Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),
-    Tool("demo", demo.run_demo, "Show the project at work", read_only=False, surface="cli"),
-    Tool("train_now", training.train_now, "Train here", read_only=False, surface="hidden"),
+    Tool("session_checklist", workflows.sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
+    Tool(
+        "docs_build", workflows.site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"
+    ),
+    Tool("docs_serve", workflows.site.docs_serve, "Serve the web page", read_only=True, surface="cli"),
+    Tool("demo", workflows.demo.run_demo, "Show the project at work", read_only=False, surface="cli"),
+    Tool("train_now", workflows.training.train_now, "Train here", read_only=False, surface="hidden"),
 )
 """Every tool. Order is the order of the list that an assistant sees."""

@@ -1,4 +1,4 @@
-"""Modules whose import waits until one of their functions is asked for.
+"""Functions by name, whose modules are imported when one of them is asked for.
 
 The server answers its first questions before it has imported what its tools are made of: that takes several times as
 long as everything else it does at its start.
@@ -7,29 +7,30 @@ long as everything else it does at its start.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
-@dataclass(frozen=True)
-class LaterFunction:
-    """A function by name: `resolved` imports its module."""
+class Later:
+    """What can be reached from a package by dots: `Later(package).module.function`; nothing is imported by the dots."""
 
-    module: str
-    name: str
+    def __init__(self, start: ModuleType | str) -> None:
+        self._path = start if isinstance(start, str) else start.__name__
+
+    def __getattr__(self, name: str) -> Later:
+        if name.startswith("_"):
+            # What copies, pickles or inspects objects asks for such names, and has to hear that there are none.
+            raise AttributeError(name)
+        return Later(f"{self._path}.{name}")
 
     def resolved(self) -> Callable[..., Any]:
-        """Import the module, if that was not done before, and return the function."""
-        function: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        """Import the module, if that was not done before, and return the function.
+
+        Raises:
+            AttributeError: the module has no such function.
+            ModuleNotFoundError: there is no such module.
+        """
+        module, _, name = self._path.rpartition(".")
+        function: Callable[..., Any] = getattr(import_module(module), name)
         return function
-
-
-class Later:
-    """A module that is not imported yet: each of its attributes is the name of a function."""
-
-    def __init__(self, module: str) -> None:
-        self._module = module
-
-    def __getattr__(self, name: str) -> LaterFunction:
-        return LaterFunction(self._module, name)

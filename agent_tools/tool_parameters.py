@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from agent_tools.results import Positional
 
 MEANINGS: Mapping[str, str] = {
+    "affected": "only tests that rest on something changed since they ran",
     "alpha": "two-sided error rate",
     "cell_seconds": "time limit of each cell",
     "contains": "a text that the file must hold",
@@ -26,8 +27,10 @@ MEANINGS: Mapping[str, str] = {
     "goal": "what the session is for",
     "image": "name of an image on this machine",
     "images": "how many images are used",
+    "keyword": "pytest's expression for -k",
     "kind": "which sort it is",
     "lacks": "a text that the file must not hold",
+    "last_failed": "only tests that failed last time",
     "limit": "entries shown at most",
     "max_seconds": "time limit",
     "memory_mib": "memory limit, MiB",
@@ -41,6 +44,7 @@ MEANINGS: Mapping[str, str] = {
     "response_format": "how much to return",
     "record": "id of a record that shows it",
     "records": "an id of a record that it rests on",
+    "repeat": "how often the tests run, in random order from the second run on",
     "rounds": "how often each side is measured",
     "size": "side of the input, pixels",
     "summary": "one line",

@@ -111,6 +111,19 @@ def measuring(
         _OWN.leave()
 
 
+def waited_for() -> str:
+    """Say who measures on this machine now; '' while nobody does.
+
+    Raises:
+        LockError: the lock file cannot be used.
+    """
+    descriptor = _locked()
+    if descriptor < 0:
+        return _waiting_for(_OWN.word())
+    os.close(descriptor)
+    return ""
+
+
 class _OwnLock:
     """The lock as this process holds it, however many of its threads and calls do."""
 

@@ -44,7 +44,7 @@ def start(
     limit_seconds: float = 24 * 3600,
     measuring: bool = True,
     resumes: str = "",
-    here: bool = False,
+    runner: Runner | None = None,
 ) -> JobState:
     """Start `command` detached in `root` and return its state; it goes on when the caller dies.
 
@@ -56,14 +56,15 @@ def start(
         limit_seconds: the job is ended after that many seconds of running; waiting for its turn does not count.
         measuring: have the machine to itself; the job is `queued` while another measures there.
         resumes: the id of the job that this one goes on with.
-        here: on this machine, whatever the settings say: it is spoken to over the loopback interface.
+        runner: where it runs, whatever the settings say.
 
     Raises:
         JobError: an unknown setting, a full disk, or a runner that cannot start it.
     """
     settings = job_settings(root)
-    runner: Runner = "local" if here else settings.jobs
-    if runner == "slurm":
+    if runner is not None:
+        settings = settings.model_copy(update={"jobs": runner})
+    if settings.jobs == "slurm":
         limit_seconds = min(limit_seconds, settings.slurm.timeout_minutes * 60 - ALLOCATION_MARGIN_SECONDS)
     with _one_start_at_a_time(root):
         state = JobState(
@@ -75,7 +76,7 @@ def start(
             created=now(),
             limit_seconds=limit_seconds,
             measuring=measuring,
-            runner=runner,
+            runner=settings.jobs,
             resumes=resumes,
         )
         return _launched(state, root, settings)

@@ -34,7 +34,9 @@ from agent_tools.records.store import RecordStore
 from agent_tools.workspace.git_history import commits_touching
 from agent_tools.workspace.git_reading import git_status
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.tests import DROPPED_VARIABLES, Report, checked_test
+from agent_tools.workspace.suite_reports import Report
+from agent_tools.workspace.suite_runs import DROPPED_VARIABLES
+from agent_tools.workspace.tests import checked_test
 from agent_tools.workspace.untrusted import shown
 
 SAFE_COMMANDS = frozenset(

@@ -223,7 +223,8 @@ def _tests(root: Root, tree: TreeSince) -> HandedTests | None:
     run = last_run(root)
     if run is None:
         return None
-    chosen = [*run.paths, f"-k {run.keyword}" if run.keyword else "", "last failed" if run.last_failed else ""]
+    narrowed = "last failed" if run.last_failed else "affected by changes" if run.affected else ""
+    chosen = [*run.paths, f"-k {run.keyword}" if run.keyword else "", narrowed]
     return HandedTests(
         said=run.said,
         scope=" ".join(filter(None, chosen))[:200] or "the whole suite",

@@ -41,7 +41,7 @@ from agent_tools.workflows.session_evidence import Verified, check_stored, progr
 from agent_tools.workflows.session_gathering import gather
 from agent_tools.workspace.git_history import tree_since
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.tests import Report
+from agent_tools.workspace.suite_reports import Report
 from agent_tools.workspace.untrusted import shown
 
 UNNAMED = "unnamed"

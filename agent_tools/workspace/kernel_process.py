@@ -20,7 +20,7 @@ import psutil
 
 from agent_tools.jobs.processes import is_alive
 from agent_tools.records.errors import WorkbenchError
-from agent_tools.workspace.tests import DROPPED_VARIABLES
+from agent_tools.workspace.suite_runs import DROPPED_VARIABLES
 
 START_SECONDS = 60.0
 CONNECTION_FILE = "kernel.json"

@@ -59,7 +59,7 @@ async def start_kept(root: Root, folder: Path, idle_seconds: float = IDLE_SECOND
     command = [sys.executable, "-m", HOST, str(root.path), str(folder), str(idle_seconds)]
     title = f"kernel in {root.relative(folder)}"
     # A kernel that waits for its next cell must not keep measurements from this machine.
-    start = partial(runners.start, command, title, root.path, kind=KIND, measuring=False, here=True)
+    start = partial(runners.start, command, title, root.path, kind=KIND, measuring=False, runner="local")
     job = (await anyio.to_thread.run_sync(start)).id
     ready = find_folder(root.path, job) / KEPT_FILE
     try:

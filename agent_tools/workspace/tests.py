@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import tempfile
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from agent_tools.jobs.processes import Finished, run_bounded
-from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import write_atomically
-from agent_tools.results import RepositoryText, page
+from agent_tools.results import RepositoryText, ResponseFormat, page
 from agent_tools.workspace.root import Root
+from agent_tools.workspace.suite_reports import Report, flaky, merged
+from agent_tools.workspace.suite_runs import (
+    EXIT_NO_TESTS,
+    EXIT_UNUSABLE,
+    EXIT_WHOLE,
+    Choice,
+    SuiteError,
+    SuiteRun,
+    has_record,
+    run_suite,
+)
 from agent_tools.workspace.untrusted import shown
-
-Report = Callable[[float, float | None, str], Awaitable[None]]
 
 LAST_RUN = "outputs/last_test_run.json"
 """Under the git-ignored folder: it says something of this machine's tree only."""
-OUTPUT_CAP = 4 << 20
-MESSAGE_CAP = 400
-TRACEBACK_CAP = 1500
-DROPPED_VARIABLES = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_PLUGINS", "PYTEST_XDIST_WORKER")
-
-EXIT_NO_TESTS = 5
-EXIT_UNUSABLE = (3, 4)
-EXIT_WHOLE = (0, 1, EXIT_NO_TESTS)
-"""Any other exit code, a signal included, means that pytest did not come to its end."""
-
-
-class SuiteError(WorkbenchError):
-    """Pytest could not do what was asked."""
+FLAKY_SHOWN = 50
+FLAKY_CHARACTERS = 5000
+LAST_WORDS = 400
 
 
 class SuiteResult(RepositoryText):
@@ -47,13 +37,13 @@ class SuiteResult(RepositoryText):
 
     passed: int
     failed: int
-    errors: int = Field(description="outside of test bodies: setup, teardown, collection")
+    errors: int = Field(description="outside of test bodies")
     skipped: int
     xfailed: int
     seconds: float
-    timed_out: bool = Field(description="stopped at max_seconds; counts are partial")
-    failures: list[dict[str, str]] = Field(description="test, message, traceback (its end)")
+    failures: list[dict[str, str]] = Field(description="test, message, traceback, output")
     omitted: int = Field(description="failures beyond limit")
+    flaky: list[str] = Field(description="ended differently in repeats")
     whole: bool = Field(description="pytest came to its end")
     note: str
 
@@ -64,10 +54,10 @@ class SuiteResult(RepositoryText):
 
     def summary(self) -> str:
         """Say the counts and the failed tests."""
-        stopped = " (stopped at the time limit)" if self.timed_out else ""
-        lines = [f"{self.counts()} in {self.seconds:.1f} s{stopped}"]
+        lines = [f"{self.counts()} in {self.seconds:.1f} s"]
         lines += [f"{failure['test']}: {failure['message'].splitlines()[0][:150]}" for failure in self.failures]
-        lines += [f"{self.omitted} more failures; raise limit"] if self.omitted else []
+        lines += [f"{self.omitted} more failures; raise limit or name paths"] if self.omitted else []
+        lines += [f"flaky: {line}" for line in self.flaky[:10]]
         return "\n".join([*lines, *([self.note] if self.note else [])])
 
     def is_failure(self) -> bool:
@@ -85,17 +75,19 @@ class LastRun(BaseModel):
     paths: tuple[str, ...] = Field(description="empty: the whole suite")
     keyword: str
     last_failed: bool
+    affected: bool = False
     said: str = Field(description="the counts, in words")
     succeeded: bool = Field(description="nothing failed, and pytest came to its end")
 
     @classmethod
-    def of(cls, result: SuiteResult, paths: Sequence[str], keyword: str, last_failed: bool) -> LastRun:
+    def of(cls, result: SuiteResult, choice: Choice) -> LastRun:
         """Keep the outcome of a result that has just come."""
         return cls(
             ended=datetime.now(UTC).replace(microsecond=0),
-            paths=tuple(map(shown, paths)),
-            keyword=shown(keyword),
-            last_failed=last_failed,
+            paths=tuple(map(shown, choice.arguments)),
+            keyword=shown(choice.keyword),
+            last_failed=choice.last_failed,
+            affected=choice.affected,
             said=result.counts(),
             succeeded=not result.is_failure(),
         )
@@ -104,34 +96,32 @@ class LastRun(BaseModel):
 async def run_tests(
     root: Root,
     report: Report | None = None,
-    paths: Annotated[tuple[str, ...], Field(description="files, folders or ids like tests/x.py::test_y")] = (),
-    keyword: Annotated[str, Field(description="pytest -k expression")] = "",
-    last_failed: Annotated[bool, Field(description="only what failed last time")] = False,
-    limit: Annotated[int, Field(ge=1, le=50, description="failures described at most")] = 10,
+    paths: Annotated[tuple[str, ...], Field(description="files, folders, ids like tests/x.py::test_y")] = (),
+    keyword: str = "",
+    last_failed: bool = False,
+    affected: bool = False,
+    repeat: Annotated[int, Field(ge=1, le=20)] = 1,
+    limit: Annotated[int, Field(ge=1, le=50)] = 10,
     max_seconds: Annotated[int, Field(ge=1, le=3600)] = 600,
+    response_format: ResponseFormat = "concise",
 ) -> SuiteResult:
-    """Run pytest and return counts and each failure with its message and the end of its traceback.
+    """Run pytest: counts, and each failure with its trimmed traceback (detailed: output too).
 
-    Name paths to keep it short; without any it runs the whole suite. Use last_failed after a fix.
+    Name paths: the whole suite takes minutes. Use last_failed after a fix, with repeat (random order) to tell flaky
+    from broken; affected runs what changed code can break, the first time everything.
+
+    Raises:
+        SuiteError: pytest cannot run like this, or affected and last_failed were both asked for.
+        RootError: a path outside of the root, or one that does not exist.
     """
-    arguments = [checked_test(root, path) for path in paths]
-    with tempfile.TemporaryDirectory(prefix="agent-tools-") as folder:
-        log = Path(folder) / "report.jsonl"
-        command = [sys.executable, "-m", "pytest", f"--report-log={log}", "-q", "--tb=short", "--color=no"]
-        command += ["--last-failed", "--last-failed-no-failures=none"] if last_failed else []
-        command += [f"-k={keyword}"] if keyword else []
-        reading = _Reading(log, report)
-        finished = await run_bounded(
-            [*command, "--", *arguments],
-            folder=root.path,
-            environment={name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES},
-            seconds=max_seconds,
-            output_cap=OUTPUT_CAP,
-            watch=reading.follow,
-        )
-        await reading.follow()
-    result = _result(reading.tally, finished, limit, last_failed)
-    _remember(root, LastRun.of(result, arguments, keyword, last_failed))
+    if affected and last_failed:
+        raise SuiteError("affected and last_failed exclude each other; what failed is always among the affected.")
+    arguments = tuple(checked_test(root, path) for path in paths)
+    choice = Choice(arguments, keyword, last_failed, affected, detailed=response_format == "detailed")
+    is_first = affected and not has_record(root)
+    runs = await run_suite(root, choice, repeat, max_seconds, report)
+    result = _result(runs, limit, choice, [_record_note(runs, choice, is_first), _repeat_note(runs, repeat)])
+    _remember(root, LastRun.of(result, choice))
     return result
 
 
@@ -162,92 +152,11 @@ def _remember(root: Root, run: LastRun) -> None:
         write_atomically(root.path / LAST_RUN, run.model_dump_json(indent=1) + "\n")
 
 
-@dataclass
-class _Tally:
-    counts: Counter[str] = field(default_factory=Counter)
-    failures: list[dict[str, str]] = field(default_factory=list)
-    finished_tests: int = 0
-    closed: bool = False
-    seconds: float = 0.0
-
-    def add(self, entry: dict[str, Any]) -> None:
-        """Count one line of the report log."""
-        kind, outcome = entry.get("$report_type"), entry.get("outcome")
-        self.closed |= kind == "SessionFinish"
-        if kind == "CollectReport" and outcome == "failed":
-            self._add_failure("errors", entry)
-        if kind != "TestReport":
-            return
-        self.seconds += float(entry.get("duration") or 0.0)
-        when = entry.get("when")
-        self.finished_tests += when == "teardown"
-        if outcome == "failed":
-            self._add_failure("failed" if when == "call" else "errors", entry)
-        elif outcome == "skipped":
-            self.counts["xfailed" if "wasxfail" in entry else "skipped"] += 1
-        elif when == "call":
-            self.counts["passed"] += 1
-
-    def _add_failure(self, counted_as: str, entry: dict[str, Any]) -> None:
-        self.counts[counted_as] += 1
-        message, traceback = _explain(entry.get("longrepr"))
-        stage = "" if entry.get("when") in ("call", None) else f" ({entry['when']})"
-        test = shown(str(entry.get("nodeid", ""))) + stage
-        self.failures.append({"test": test, "message": message, "traceback": traceback})
-
-
-class _Reading:
-    """Follows the report log while pytest writes it, so that a run that is stopped still tells what it saw."""
-
-    def __init__(self, log: Path, report: Report | None) -> None:
-        self.log, self.report, self.tally = log, report, _Tally()
-        self._position = 0
-
-    async def follow(self) -> None:
-        """Read the lines that are new and complete."""
-        for entry in self._new_entries():
-            self.tally.add(entry)
-        if self.report is not None:
-            tally = self.tally
-            await self.report(tally.finished_tests, None, f"{tally.finished_tests} tests, {len(tally.failures)} failed")
-
-    def _new_entries(self) -> Iterator[dict[str, Any]]:
-        if not self.log.exists():
-            return
-        with self.log.open("rb") as stream:
-            stream.seek(self._position)
-            for line in stream:
-                if not line.endswith(b"\n"):
-                    return
-                self._position += len(line)
-                yield json.loads(line)
-
-
-def _explain(report: Any) -> tuple[str, str]:
-    """The message and the trimmed traceback of a serialized pytest failure, in whichever of its forms it comes."""
-    if not isinstance(report, dict):
-        text = shown(str(report or ""))
-        return _end(text, MESSAGE_CAP), _end(text, TRACEBACK_CAP)
-    crash = report.get("reprcrash") or {}
-    entries = (report.get("reprtraceback") or {}).get("reprentries") or []
-    blocks = [_entry_text(entry.get("data") or {}) for entry in entries]
-    message = str(crash.get("message") or (blocks[-1] if blocks else "failed"))
-    return shown(message)[:MESSAGE_CAP], _end(shown("\n".join(blocks)), TRACEBACK_CAP)
-
-
-def _entry_text(data: dict[str, Any]) -> str:
-    place = data.get("reprfileloc") or {}
-    where = [f"{place.get('path')}:{place.get('lineno')}: {place.get('message') or ''}".rstrip()] if place else []
-    return "\n".join([*where, *map(str, data.get("lines") or [])])
-
-
-def _end(text: str, cap: int) -> str:
-    return text if len(text) <= cap else f"[...]{text[-cap:]}"
-
-
-def _result(tally: _Tally, finished: Finished, limit: int, last_failed: bool) -> SuiteResult:
-    if finished.exit_code in EXIT_UNUSABLE and not tally.failures:
-        raise SuiteError(f"pytest could not run: {_last_words(finished)}")
+def _result(runs: Sequence[SuiteRun], limit: int, choice: Choice, notes: Sequence[str]) -> SuiteResult:
+    broken = next((run for run in runs if not run.is_whole), runs[-1])
+    tally = merged([run.tally for run in runs])
+    if broken.finished.exit_code in EXIT_UNUSABLE and not tally.failures:
+        raise SuiteError(f"pytest could not run: {_last_words(broken)}")
     texts = ["".join(failure.values()) for failure in tally.failures]
     described = tally.failures[: len(page(texts, 0, limit)[0])]
     return SuiteResult(
@@ -257,34 +166,46 @@ def _result(tally: _Tally, finished: Finished, limit: int, last_failed: bool) ->
         skipped=tally.counts["skipped"],
         xfailed=tally.counts["xfailed"],
         seconds=round(tally.seconds, 2),
-        timed_out=finished.timed_out,
         failures=described,
         omitted=len(tally.failures) - len(described),
-        whole=_is_whole(finished, tally),
-        note=_note(finished, tally, last_failed),
+        flaky=page(flaky([run.tally for run in runs]), 0, FLAKY_SHOWN, FLAKY_CHARACTERS)[0],
+        whole=broken.is_whole,
+        note="; ".join(filter(None, [_end_note(broken, choice), *notes])),
     )
 
 
-def _is_whole(finished: Finished, tally: _Tally) -> bool:
-    cut = finished.timed_out or finished.truncated
-    return tally.closed and not cut and finished.exit_code in EXIT_WHOLE
-
-
-def _note(finished: Finished, tally: _Tally, last_failed: bool) -> str:
+def _end_note(run: SuiteRun, choice: Choice) -> str:
+    finished = run.finished
     if finished.timed_out:
         return "stopped at max_seconds: name fewer paths or raise it"
     if finished.truncated:
         return "stopped because pytest printed too much: name fewer paths"
     if finished.exit_code == EXIT_NO_TESTS:
-        return "no failures are recorded from the last run" if last_failed else "no tests match paths and keyword"
+        nothing = "no failures are recorded from the last run"
+        return nothing if choice.last_failed else "no tests match paths and keyword"
     if finished.exit_code not in EXIT_WHOLE:
-        return f"pytest broke off with exit code {finished.exit_code}, later tests did not run: {_last_words(finished)}"
-    if not tally.closed:
+        return f"pytest broke off with exit code {finished.exit_code}, later tests did not run: {_last_words(run)}"
+    if not run.tally.closed:
         return f"pytest vanished in mid-run (exit code {finished.exit_code}): a test ended it; counts are partial"
     return ""
 
 
-def _last_words(finished: Finished) -> str:
-    lines: Sequence[str] = shown(finished.errors or finished.output).strip().splitlines()
+def _record_note(runs: Sequence[SuiteRun], choice: Choice, is_first: bool) -> str:
+    if is_first:
+        return "there was no record yet: all chosen tests ran, and affected chooses by what they rest on from now on"
+    if choice.affected and runs[0].is_whole and not runs[0].tally.outcomes:
+        return "nothing changed that the chosen tests rest on, as far as the code they import and run shows"
+    return ""
+
+
+def _repeat_note(runs: Sequence[SuiteRun], repeat: int) -> str:
+    if repeat == 1:
+        return ""
+    order = "run N has the order of --random-order-bucket=global --random-order-seed=N, the first one its own"
+    return f"{len(runs)} of {repeat} runs; each test counts once, by its worst end; {order}"
+
+
+def _last_words(run: SuiteRun) -> str:
+    lines: Sequence[str] = shown(run.finished.errors or run.finished.output).strip().splitlines()
     errors = [line for line in lines if line.startswith(("ERROR", "E ", "error"))]
-    return " ".join((errors or list(lines))[-2:])[:MESSAGE_CAP]
+    return " ".join((errors or list(lines))[-2:])[:LAST_WORDS]
