@@ -29,6 +29,10 @@ INSTRUCTIONS = (
 )
 
 
+ERROR_CHARACTERS = 2000
+"""Of an error that quotes what it was given; the caller knows that value."""
+
+
 class WorkbenchServer(MCPServer):
     """The SDK's server, with arguments checked before, and errors put into one sentence after, every call."""
 
@@ -55,14 +59,22 @@ class WorkbenchServer(MCPServer):
             find(name).check(arguments)
             return await super().call_tool(name, arguments, context)
         except WorkbenchError as error:
-            raise ToolError(str(error)) from error
+            raise ToolError(_said(error)) from error
         except UnexpectedToolError as error:
             raise ToolError(_explained(name, error.__cause__)) from error
 
 
+def _said(error: WorkbenchError) -> str:
+    """The error's sentence: short where it quotes a long value, and closed where it ends with a program's words."""
+    text = str(error)
+    if len(text) > ERROR_CHARACTERS:
+        text = f"{text[: ERROR_CHARACTERS // 2]} [...] {text[-ERROR_CHARACTERS // 2 :]}"
+    return f"{text}." if text[-1:].isalnum() else text
+
+
 def _explained(name: str, cause: BaseException | None) -> str:
     if isinstance(cause, WorkbenchError):
-        return str(cause)
+        return _said(cause)
     reference = secrets.token_hex(4)
     logger.error("%s failed (reference %s)", name, reference, exc_info=cause)
     what = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""

@@ -147,6 +147,13 @@ def test_unknown_ids_are_sentences_that_say_how_to_go_on(repository):
     refused(call(repository, "bench_run", {"session": "../../x"}))
 
 
+def test_an_error_that_quotes_a_long_value_is_short_and_still_a_sentence(repository):
+    said = refused(call(repository, "record_show", {"record": "A" * 100_000}))
+    assert len(said) < 2100
+    assert said.startswith("There is no record 'AAA")
+    assert said.endswith(".")
+
+
 def _with_row(monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
     rows = (catalog.Tool("test_row", function, "A row", read_only=True),)
     monkeypatch.setattr(server, "CATALOG", rows)
