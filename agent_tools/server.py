@@ -55,9 +55,9 @@ class WorkbenchServer(MCPServer):
             ToolError: with a sentence for the assistant; nothing of an unexpected error but a reference to the log.
         """
         try:
-            # Unknown names are refused here: the SDK validates only what it knows.
-            find(name).check(arguments)
-            return await super().call_tool(name, arguments, context)
+            # Unknown names are refused here: the SDK validates only what it knows, and in words of its own.
+            checked = find(name).check(arguments)
+            return await super().call_tool(name, {given: checked[given] for given in arguments}, context)
         except WorkbenchError as error:
             raise ToolError(_said(error)) from error
         except UnexpectedToolError as error:
