@@ -148,7 +148,7 @@ def test_unknown_ids_are_sentences_that_say_how_to_go_on(repository):
 
 
 def test_a_number_that_only_one_of_two_checks_would_take_is_no_error_of_the_sdk(repository):
-    said = refused(call(repository, "bench_run", {"seed": 1e308, "ladder": "none"}))
+    said = refused(call(repository, "bench_run", {"images": 1e308, "ladder": "none"}))
     assert said.startswith("There is no ladder or design 'none'")
 
 
