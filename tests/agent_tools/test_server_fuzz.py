@@ -38,7 +38,8 @@ SECONDS_OF_A_TOOL = 3.0 * max(1.0, CALLS / 1500)
 """In one share; a tool that has taken more, gets only calls that it has to refuse."""
 ERROR_LIMIT = 3000
 SECRET = "the-secret-outside-of-the-root"
-LEAKS = ("Traceback", 'File "', "pydantic", "site-packages", "failed inside", SECRET)
+LEAKS = ("Traceback", 'File "', "pydantic", "site-packages", "failed inside")
+"""What no error says; an answer may quote a program's traceback."""
 
 
 @pytest.fixture
@@ -135,7 +136,9 @@ class Judge:
         self.answered["refused" if result.is_error else "done"] += 1
         texts = [part.text for part in result.content]
         structured = json.dumps(result.structured_content, ensure_ascii=False) if result.structured_content else ""
-        problems = [f"leaks {leak!r}: {texts[0][:300]}" for leak in LEAKS if leak in "".join([*texts, structured])]
+        everything = "".join([*texts, structured])
+        unsayable = (SECRET, *LEAKS) if result.is_error else (SECRET,)
+        problems = [f"leaks {leak!r}: {texts[0][:300]}" for leak in unsayable if leak in everything]
         if max(map(len, [*texts, structured])) > CHARACTER_LIMIT:
             problems.append(f"too long: {len(structured)} and {len(texts[0])} characters")
         if result.is_error:
