@@ -1,4 +1,5 @@
-# setup demo test test-slurm test-docker test-web bench serve docs. Each target calls setup, which is instant when nothing changed.
+# setup demo test test-slurm test-docker test-web judge-mcp bench serve docs.
+# Each target calls setup, which is instant when nothing changed.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ DATA ?=
 BENCH_ARGS ?= --size 320 --images 40 --checkpoint ocr/models/pretrained/tiny-synthetic.ckpt model=tiny
 DEMO_ARGS := $(if $(DATA),--data $(DATA),)
 
-.PHONY: setup demo test test-slurm test-docker test-web lint bench serve docs
+.PHONY: setup demo test test-slurm test-docker test-web judge-mcp lint bench serve docs
 
 setup: $(STAMP)
 
@@ -45,6 +46,10 @@ test-docker: setup
 test-web: setup
 	@sh scripts/install_chromium.sh
 	$(BIN)/python -m pytest -m web tests/agent_tools/test_site_in_browser.py
+
+# Judges of MCP servers that nobody here wrote, and ten thousand calls of our own; needs npm and a network once.
+judge-mcp: setup
+	bash scripts/judge_mcp.sh $(BIN)/python
 
 bench: setup
 	$(BIN)/agent-tools bench gates $(BENCH_ARGS)

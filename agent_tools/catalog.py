@@ -8,6 +8,7 @@ work itself on the command line.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import json
@@ -49,7 +50,8 @@ class UnknownTool(WorkbenchError):
 
 
 class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    # Strict: true is no number, and 1 is not yes.
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, strict=True)
 
 
 @dataclass(frozen=True)
@@ -176,13 +178,15 @@ class Tool:
         return f"{self.name} has no argument {name!r}{f'; did you mean {near[0]!r}' if near else ''}? It has: {valid}."
 
     def _parsed(self, name: str, value: Any) -> Any:
-        """Some clients send a list as the text of a JSON list; where a list is wanted, that is understood."""
-        if isinstance(value, str) and get_origin(self._model.model_fields[name].annotation) is tuple:
-            try:
-                return json.loads(value)
-            except ValueError:
-                return value
-        return value
+        """Some clients send a list or a number as its JSON text, and a whole number as a float: that is understood."""
+        wanted = self._model.model_fields[name].annotation
+        is_list = get_origin(wanted) is tuple
+        if isinstance(value, str) and (is_list or wanted in (bool, int, float)):
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if isinstance(value, float) and wanted is int and value.is_integer():
+            return int(value)
+        return tuple(value) if isinstance(value, list) and is_list else value
 
 
 def _is_command_only(given: inspect.Parameter) -> bool:
@@ -195,7 +199,8 @@ def _sentence(tool: str, error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{tool} needs the argument {place!r}."
     given = repr(first["input"])
-    return f"{tool}: {place} is {given if len(given) < 80 else given[:77] + '...'}; {first['msg'].lower()}."
+    wrong = first["msg"].lower().replace("tuple", "list")
+    return f"{tool}: {place} is {given if len(given) < 80 else given[:77] + '...'}; {wrong}."
 
 
 def find(name: str) -> Tool:

@@ -18,6 +18,10 @@ SPOKEN = (ToolError, ResourceError, MCPError)
 """Errors of the SDK whose text reaches the client as it is."""
 
 
+ERROR_CHARACTERS = 2000
+"""Of an error that quotes what it was given; the caller knows that value."""
+
+
 @contextmanager
 def in_one_sentence(
     what: str, as_error: Callable[[str], Exception], as_unexpected: Callable[[str], Exception] | None = None
@@ -34,9 +38,17 @@ def in_one_sentence(
     except SPOKEN:
         raise
     except WorkbenchError as error:
-        raise as_error(str(error)) from error
+        raise as_error(_said(error)) from error
     except Exception as error:
         raise (as_unexpected or as_error)(_referred(what, error)) from error
+
+
+def _said(error: WorkbenchError) -> str:
+    """The error's sentence: short where it quotes a long value, and closed where it ends with a program's words."""
+    text = str(error)
+    if len(text) > ERROR_CHARACTERS:
+        text = f"{text[: ERROR_CHARACTERS // 2]} [...] {text[-ERROR_CHARACTERS // 2 :]}"
+    return f"{text}." if text[-1:].isalnum() else text
 
 
 def _referred(what: str, error: Exception) -> str:

@@ -70,7 +70,7 @@ async def session_start(
     name: Annotated[str, Field(description="'' = the open session")] = "",
     goal: str = "",
     budget: Annotated[int, Field(ge=1000, le=12000, description="tokens")] = 6000,
-    max_seconds: Annotated[int, Field(ge=1)] = 600,
+    max_seconds: Annotated[int, Field(ge=1, le=3600)] = 600,
 ) -> SessionStarted:
     """Open a session: verify every claim of the last handover again and collect the project's context.
 

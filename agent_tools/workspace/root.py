@@ -9,6 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from agent_tools.records.errors import WorkbenchError
 
+LONGEST_NAME = 255
+"""Bytes of a file's name on the usual file systems."""
+LONGEST_PATH = 4096
+"""Bytes of a path, as Linux has it."""
+
 
 class RootError(WorkbenchError):
     """A path that may not be used, or a root that cannot be one."""
@@ -85,8 +90,9 @@ class Root:
     def _inside(self, text: str, allowed: tuple[Path, ...]) -> Path:
         try:
             path = Path(os.path.realpath(self.path / text))
+            _check_length(path)
         except (OSError, ValueError) as error:
-            raise RootError(f"{text!r} is not a path that can be looked up.") from error
+            raise RootError(f"{text[:200]!r} is not a path that can be looked up.") from error
         if any(path.is_relative_to(folder) for folder in allowed):
             return path
         hint = ", or data in a folder named with `serve --data`" if len(allowed) > 1 or self.data else ""
@@ -102,6 +108,12 @@ def _check_text(text: str) -> None:
         raise RootError(f"'{text}' starts with ':', which git reads as pathspec magic; name a plain path.")
     if ".." in PurePosixPath(text).parts:
         raise RootError(f"'{text}' contains '..'; name the path from the repository's top without it.")
+
+
+def _check_length(path: Path) -> None:
+    # What is to be made would otherwise fail where it is made.
+    if len(os.fsencode(path)) >= LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise RootError(f"'{path.name[:60]}...' is longer than a path can be; name an existing file or a shorter one.")
 
 
 def _nearest(path: Path, root: Path) -> str:

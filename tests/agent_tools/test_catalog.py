@@ -100,6 +100,11 @@ def test_what_is_filled_in_by_the_program_cannot_be_given_by_the_caller():
         ("record_show", {}, "record_show needs the argument 'record'."),
         ("git_diff", {"paths": [1]}, "git_diff: paths.0 is 1"),
         ("bench_run", {"rounds": 10**9}, "rounds is 1000000000"),
+        ("git_log", {"limit": True}, "limit is True; input should be a valid integer."),
+        ("git_log", {"limit": 2.5}, "limit is 2.5; input should be a valid integer."),
+        ("git_diff", {"staged": 1}, "staged is 1; input should be a valid boolean."),
+        ("git_diff", {"paths": "a"}, "paths is 'a'; input should be a valid list."),
+        ("git_diff", {"paths": "[" * 100_000}, "input should be a valid list."),
     ],
 )
 def test_an_unusable_value_is_one_sentence_with_the_value(name, arguments, said):
@@ -112,6 +117,13 @@ def test_an_unusable_value_is_one_sentence_with_the_value(name, arguments, said)
 
 def test_a_list_sent_as_its_text_is_understood():
     assert find("git_diff").check({"paths": '["a", "b"]'})["paths"] == ("a", "b")
+
+
+def test_numbers_sent_as_text_and_whole_numbers_sent_as_floats_are_understood():
+    given = find("git_diff").check({"limit": "3", "staged": "true"})
+    assert (given["limit"], given["staged"]) == (3, True)
+    assert find("git_log").check({"limit": 3.0})["limit"] == 3
+    assert find("bench_compare").check({"effect": 1})["effect"] == 1
 
 
 def test_an_unknown_tool_names_the_nearest():

@@ -77,6 +77,15 @@ def test_a_missing_path_names_the_nearest(root):
         root.resolve("scr/module.py")
 
 
+@pytest.mark.parametrize("text", ["x" * 256, "\u00e9" * 200, "missing/" + "x" * 256, "a/" * 3000, "a" * 100_000])
+def test_a_name_longer_than_a_file_can_have_is_refused_before_anything_is_made(root, text):
+    for must_exist in (False, True):
+        with pytest.raises(RootError, match="longer than a path can be") as refusal:
+            root.resolve(text, must_exist=must_exist)
+        assert len(str(refusal.value)) < 300
+    assert root.resolve("x" * 255, must_exist=False).name == "x" * 255
+
+
 def test_a_path_through_a_file_is_a_missing_path(root):
     with pytest.raises(RootError, match="does not exist"):
         root.resolve("src/module.py/deeper")
