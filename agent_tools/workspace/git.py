@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ OLDEST_GIT = (2, 32)
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 SECONDS = 20.0
+SETTLED_NANOSECONDS = 2_000_000_000
+"""A file that was last written longer ago has other times when it is written again."""
 OUTPUT_CAP = 4 << 20
 
 FIXED_SETTINGS = {
@@ -44,6 +47,7 @@ FIXED_SETTINGS = {
     "submodule.recurse": "false",
     "color.ui": "false",
     "i18n.logOutputEncoding": "UTF-8",
+    "core.quotePath": "false",
     "i18n.commitEncoding": "UTF-8",
     "commit.gpgSign": "false",
     "protocol.allow": "never",
@@ -129,7 +133,7 @@ class Repository:
         # Without any settings of the runner, which would be listed as well; reading a configuration runs nothing.
         bare = cls(root, {})
         await bare._check_folders()
-        listing = shown_lines(await bare.run("config", "--list", "--includes", "-z"))
+        listing = await bare._listed_settings()
         settings, configured = dict(FIXED_SETTINGS), dict[str, str]()
         for entry in listing:
             name, _, value = entry.partition("\n")
@@ -225,6 +229,24 @@ class Repository:
         places = {"GIT_DIR": str(self.root.path / ".git"), "GIT_WORK_TREE": str(self.root.path)}
         return {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **places, **numbered, **self.variables}
 
+    async def _listed_settings(self) -> list[str]:
+        """The repository's own settings, `name` and value with a line end between; asked again only where files moved.
+
+        A process costs as much as the rest of a short call.
+        """
+        stamp, now = _config_stamp(self.root.path / ".git"), time.time_ns()
+        known = _LISTINGS.get(self.root.path)
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1]
+        listing = shown_lines(await self.run("config", "--list", "--includes", "-z"))
+        _LISTINGS.pop(self.root.path, None)
+        # What other files say can change unseen; and a file that was written just now may be written again within one
+        # tick of the clock.
+        is_alone = not any(entry.lower().startswith(("include.", "includeif.")) for entry in listing)
+        if stamp is not None and is_alone and all(moved < now - SETTLED_NANOSECONDS for moved in _moments(stamp)):
+            _LISTINGS[self.root.path] = (stamp, listing)
+        return listing
+
     async def _check_folders(self) -> None:
         git_folder = self.root.path / ".git"
         if git_folder.is_dir() and not git_folder.is_symlink() and not (git_folder / "commondir").exists():
@@ -235,6 +257,31 @@ class Repository:
             return
         if not _is_linked_worktree(self.root.path, own, common):
             raise GitError("The repository's .git leads outside of the root, and no worktree there points back to it.")
+
+
+Stamp = tuple[tuple[int, int, int, int] | None, ...]
+"""Change time, modification time, size and inode of each configuration file; None for one that is not there."""
+
+_LISTINGS: dict[Path, tuple[Stamp, list[str]]] = {}
+
+
+def _config_stamp(git_folder: Path) -> Stamp | None:
+    """The state of a repository's configuration files; None where they lie elsewhere, as those of a worktree do."""
+    if git_folder.is_symlink() or not git_folder.is_dir() or (git_folder / "commondir").exists():
+        return None
+    return tuple(_file_stamp(git_folder / name) for name in ("config", "config.worktree"))
+
+
+def _file_stamp(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _moments(stamp: Stamp) -> Iterator[int]:
+    return (moment for file in stamp if file is not None for moment in file[:2])
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
 LINE_CAP = 500
+HEAD = "HEAD"
+"""Needs no process of its own to be looked up; where there is no commit yet, git fails and says so."""
+DIFF_FLAGS = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short", "--ignore-submodules=dirty")
 
 _LOG_CURSOR = re.compile(r"([0-9a-f]{40,64}):(\d{1,9})")
 
@@ -147,16 +150,19 @@ async def git_diff(
     """
     repository = await Repository.open(root)
     compared, targets = await _targets(repository, revision, staged)
+    wanted = ["--numstat", *(["--patch"] if response_format == "detailed" else [])]
     specs = ["--", *pathspecs(root, paths)]
-    flags = ["--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short", "--ignore-submodules=dirty", *targets]
-    numbers, cut = await repository.run_to_cap(b"\0", "diff", "--numstat", "-z", *flags, *specs)
-    lines: list[str] = []
-    if response_format == "detailed":
-        # Not in the call above: together with its -z the patch would name files without quotes, line ends included.
-        patch, patch_cut = await repository.run_to_cap(b"\n", "diff", "--patch", *flags, *specs)
-        lines, cut = shown(patch).split("\n")[:-1], cut or patch_cut
+    try:
+        output, cut = await repository.run_to_cap(b"\n", "diff", *wanted, *DIFF_FLAGS, *targets, *specs)
+    except GitError:
+        if targets[-1] != HEAD or await repository.head():
+            raise
+        compared, targets = compared.replace(HEAD, "nothing"), [*targets[:-1], EMPTY_TREE]
+        output, cut = await repository.run_to_cap(b"\n", "diff", *wanted, *DIFF_FLAGS, *targets, *specs)
+    numbers, _, patch = output.partition(b"\n\n")
+    lines = shown(patch).split("\n")[:-1]
     part, following = page([_short(line) for line in lines], offset(cursor), limit)
-    files, _ = page(_parse_numstat(shown_lines(numbers)), 0, 200, 10_000)
+    files, _ = page(_parse_numstat(numbers), 0, 200, 10_000)
     is_whole = not following and not cursor and all(len(line) <= LINE_CAP for line in lines)
     return GitDiff(
         compared=compared,
@@ -177,28 +183,22 @@ def _kept(root: Root, lines: list[str]) -> str:
 
 
 async def _targets(repository: Repository, revision: str, staged: bool) -> tuple[str, list[str]]:
-    """What is compared, in words and as arguments; only full ids reach git."""
+    """What is compared, in words and as arguments; only HEAD and full ids reach git."""
     parts = re.fullmatch(r"(.+?)(\.{2,3})(.+)", revision)
     if parts:
         if staged:
             raise GitError(f"staged compares the index with one commit, but '{revision}' names two; leave one out.")
         first, second = await repository.commit(parts[1]), await repository.commit(parts[3])
         return revision, [f"{first}{parts[2]}{second}"]
-    base = await (repository.head() if revision == "HEAD" else repository.commit(revision))
     side = "index" if staged else "work tree"
     options = ["--cached"] if staged else []
-    return f"{side} against {revision if base else 'nothing'}", [*options, base or EMPTY_TREE]
+    base = HEAD if revision == HEAD else await repository.commit(revision)
+    return f"{side} against {revision}", [*options, base]
 
 
-def _parse_numstat(entries: list[str]) -> list[str]:
-    rows = []
-    rest = iter(entries)
-    for entry in rest:
-        added, deleted, path = entry.split("\t", 2)
-        if not path:
-            path = f"{next(rest, '?')} -> {next(rest, '?')}"
-        rows.append(f"{added} {deleted} {shown_name(path)}")
-    return rows
+def _parse_numstat(output: bytes) -> list[str]:
+    """Rows of `added deleted path`: names with control characters as git quotes them, renames as `{old => new}`."""
+    return [shown(line).replace("\t", " ") for line in output.split(b"\n") if line]
 
 
 def _short(line: str) -> str:
@@ -233,26 +233,31 @@ async def git_log(
     """
     repository = await Repository.open(root)
     start, skip = await _log_start(repository, revision, cursor)
-    if not start:
-        return GitLog(commits=[], next_cursor="")
     names = ("commit", "date", "subject", "author", "refs", "body")[: 3 if response_format == "concise" else 6]
     codes = {"commit": "%H", "date": "%aI", "subject": "%s", "author": "%an", "refs": "%D", "body": "%b"}
     form = "%x00".join(codes[name] for name in names)
     flags = ("--no-show-signature", "--no-ext-diff", "--no-textconv", "--no-color", "-z", f"--format={form}")
     window = (f"--max-count={limit + 1}", f"--skip={skip}", start, "--", *pathspecs(root, paths))
-    output, cut = await repository.run_to_cap(b"\0", "log", *flags, *window)
+    try:
+        output, cut = await repository.run_to_cap(b"\0", "log", *flags, *window)
+    except GitError:
+        if start != HEAD or await repository.head():
+            raise
+        return GitLog(commits=[], next_cursor="")
     commits = _parse_log(output, names)
     kept = _fit(commits[:limit])
     if cut and not kept:
         raise GitError(f"The message of one commit is over {OUTPUT_CAP >> 20} MiB; ask for concise, or name paths.")
+    # A page names the commit that it starts from: HEAD may be another one when the next page is asked for.
+    start = commits[0]["commit"] if start == HEAD and commits else start
     following = f"{start}:{skip + len(kept)}" if cut or len(commits) > len(kept) else ""
     return GitLog(commits=kept, next_cursor=following)
 
 
 async def _log_start(repository: Repository, revision: str, cursor: str) -> tuple[str, int]:
-    """A commit and how many to skip; '' before the first commit."""
+    """A commit and how many to skip."""
     if not cursor:
-        return await (repository.head() if revision == "HEAD" else repository.commit(revision)), 0
+        return HEAD if revision == HEAD else await repository.commit(revision), 0
     match = _LOG_CURSOR.fullmatch(cursor)
     if not match:
         raise GitError(f"'{cursor}' is no cursor of git_log; pass next_cursor of the page before.")

@@ -2,14 +2,16 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 
+from agent_tools.jobs.processes import Finished
 from agent_tools.results import CHARACTER_LIMIT, CursorError
 from agent_tools.workspace import git as git_module
-from agent_tools.workspace.git import GitError
+from agent_tools.workspace.git import GitError, Repository
 from agent_tools.workspace.git_history import commits_touching, tree_since
 from agent_tools.workspace.git_reading import GitDiff, GitLog, GitStatus, git_diff, git_log, git_status
 from agent_tools.workspace.root import Root, RootError
@@ -186,14 +188,17 @@ def test_an_answer_that_git_had_to_cut_says_so_and_ends_with_a_whole_entry(repos
     whole, files = diff(repository, limit=2000), status(repository, limit=500)
     assert (whole.note, files.note) == ("", "")
     monkeypatch.setattr(git_module, "OUTPUT_CAP", 900)
-    cut, fewer = diff(repository, limit=2000), status(repository, limit=500)
-    for answer in (cut, fewer):
+    numbers, fewer = diff(repository, limit=2000), status(repository, limit=500)
+    monkeypatch.setattr(git_module, "OUTPUT_CAP", 3000)
+    cut = diff(repository, limit=2000)
+    for answer in (numbers, cut, fewer):
         assert "name paths" in answer.note
         assert "name paths" in answer.summary()
     assert 0 < len(fewer.unstaged) < 60
     assert set(fewer.unstaged) < set(files.unstaged)
-    assert 0 < len(cut.files) < 60
-    assert set(cut.files) < set(whole.files)
+    assert 0 < len(numbers.files) < 60
+    assert set(numbers.files) < set(whole.files) == set(cut.files)
+    assert 0 < cut.patch_lines < whole.patch_lines
     assert whole.patch.startswith(cut.patch + "\n")
 
 
@@ -483,3 +488,50 @@ def test_a_broken_configuration_is_a_sentence(repository):
     (repository / ".git" / "config").write_text("[broken\n")
     with pytest.raises(GitError, match="git config failed"):
         status(repository)
+
+
+def test_a_configuration_that_moved_is_read_again_however_it_moved(repository, git, tmp_path):
+    marker = tmp_path / "ran"
+    config, other = repository / ".git/config", repository / ".git/config.worktree"
+    for path in (config, repository / "a.txt"):
+        os.utime(path, (1, 1))
+    time.sleep(2.1)
+    assert status(repository).branch == status(repository).branch == "main"
+    (repository / ".gitattributes").write_text("* filter=planted\n")
+    (repository / "a.txt").write_text("two\n")
+    planted = f'[filter "planted"]\n\tclean = touch {marker}; cat\n'
+    # As large and as old as before: only the change time tells.
+    text = config.read_text()
+    padding = max(0, len(text) - len(planted) - 1)
+    config.write_text(f"{planted}#{'x' * padding}"[: max(len(text), len(planted) + 1)])
+    os.utime(config, (1, 1))
+    status(repository)
+    config.write_text(text + "[extensions]\n\tworktreeConfig = true\n")
+    other.write_text(planted)
+    diff(repository)
+    assert not marker.exists()
+    (tmp_path / "included").write_text("")
+    config.write_text(f"{text}[include]\n\tpath = {tmp_path / 'included'}\n")
+    os.utime(config, (1, 1))
+    time.sleep(2.1)
+    status(repository)
+    (tmp_path / "included").write_text(planted)
+    diff(repository)
+    assert not marker.exists()
+    git(repository, "status")
+    assert marker.exists()
+
+
+def test_a_settled_configuration_is_read_once_for_many_calls(repository, monkeypatch):
+    started: list[str] = []
+    attempt = Repository.attempt
+
+    async def counted(self: Repository, *arguments: str, stdin: bytes = b"") -> Finished:
+        started.append(arguments[0])
+        return await attempt(self, *arguments, stdin=stdin)
+
+    monkeypatch.setattr(Repository, "attempt", counted)
+    time.sleep(2.1)
+    for read in (status, diff, log, status, diff, log):
+        read(repository)
+    assert started == ["config", "status", "diff", "log", "status", "diff", "log"]
