@@ -40,7 +40,7 @@ from agent_tools.workflows import (
     training,
     tuning,
 )
-from agent_tools.workspace import git, hooks, sql, tests
+from agent_tools.workspace import code_usages, git, hooks, search, sql, tests
 from agent_tools.workspace.root import Root
 
 INJECTED = ("root", "report", "progress", "cancel", "resume_with", "facts")
@@ -283,6 +283,7 @@ CATALOG: tuple[Tool, ...] = (
     Tool("session_start", sessions.session_start, "Start a session", read_only=False, open_world=True),
     Tool("session_note", sessions.session_note, "Write a note", read_only=False),
     Tool("session_handover", sessions.session_handover, "Hand a session over", read_only=False),
+    Tool("code_search", search.code_search, "Search code", read_only=True, idempotent=True),
     Tool("bench_ladder", measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
     Tool("bench_bisect", comparing.bench_bisect, "Find the commit that made it slower", read_only=False, surface="cli"),
     Tool("bench_history", comparing.bench_history, "Measure a line of commits", read_only=False, surface="cli"),
@@ -304,6 +305,8 @@ CATALOG: tuple[Tool, ...] = (
     Tool("hooks_install", hooks.hooks_install, "Install git hooks", read_only=False, idempotent=True, surface="cli"),
     Tool("sql_schema", sql.sql_schema, "Show tables", read_only=True, idempotent=True, toolset="sql"),
     Tool("sql_query", sql.sql_query, "Query records", read_only=True, idempotent=True, toolset="sql"),
+    Tool("code_usages", code_usages.code_usages, "List uses", read_only=True, idempotent=True, toolset="search"),
+    Tool("index_refresh", search.index_refresh, "Refresh index", read_only=False, idempotent=True, toolset="search"),
     Tool("session_checklist", sessions.session_checklist, "Check a session", read_only=True, surface="cli"),
     Tool("docs_build", site.docs_build, "Build the web page", read_only=False, idempotent=True, surface="cli"),
     Tool("docs_serve", site.docs_serve, "Serve the web page", read_only=True, surface="cli"),
