@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 
 def stamped(top: Path, paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the regular files among `paths` (relative to `top`) that no link leads to."""
     real = {"": True}
-    for path in paths:
-        if _is_real_folder(top, path.rpartition("/")[0], real):
+    for folder, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
+        for path in group if _is_real_folder(top, folder, real) else ():
             try:
                 found = os.lstat(f"{top}/{path}")
             except (OSError, ValueError):

@@ -11,7 +11,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -80,21 +79,8 @@ class IndexDamaged(IndexFailure):
     """The file of the index is broken; built anew, it is fine."""
 
 
-@dataclass(frozen=True)
-class FileState:
-    """A file as the index knows it: what tells cheaply that it may have changed, and a digest that decides."""
-
-    id: int
-    size: int
-    modified: int
-    changed: int
-    inode: int
-    digest: bytes
-
-    @property
-    def stamp(self) -> tuple[int, int, int, int]:
-        """What a look at the folder tells: size, times of change in nanoseconds, inode."""
-        return self.size, self.modified, self.changed, self.inode
+Stamp = tuple[int, int, int, int]
+"""What a look at a file tells of it: size, times of its content and of its entry in nanoseconds, inode."""
 
 
 def index_path(root: Root) -> Path:
@@ -169,8 +155,13 @@ def make_anew(path: Path, root: Root) -> None:
     Raises:
         IndexFailure: it cannot be written.
     """
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        # Where the repository does not ignore outputs/, the index is still never committed.
+        path.with_name(".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise IndexFailure(f"{FILE} cannot be replaced ({error.strerror}); free space or fix its rights.") from error
     with opened(path) as database:
         database.execute("pragma journal_mode = wal")
         with transaction(database):
@@ -217,29 +208,38 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("commit")
 
 
-def file_states(database: sqlite3.Connection) -> dict[str, FileState]:
-    """Return every indexed file by its path."""
-    rows = database.execute("select path, id, size, modified, changed, inode, digest from files")
-    return {path: FileState(*rest) for path, *rest in rows}
+def stamps(database: sqlite3.Connection) -> dict[str, Stamp]:
+    """Return what was seen of every indexed file, by its path."""
+    rows = database.execute("select path, size, modified, changed, inode from files")
+    return {row[0]: row[1:] for row in rows}
 
 
-def remove_file(database: sqlite3.Connection, state: FileState) -> None:
-    """Take a file and its units out."""
-    ids = database.execute("select id from units where file = ?", (state.id,)).fetchall()
+def digest_of(database: sqlite3.Connection, path: str) -> bytes | None:
+    """Return the digest of an indexed file's content; None where it is not indexed."""
+    row = database.execute("select digest from files where path = ?", (path,)).fetchone()
+    return row[0] if row else None
+
+
+def remove_file(database: sqlite3.Connection, path: str) -> None:
+    """Take a file and its units out, if it is there."""
+    file = "(select id from files where path = ?)"
+    ids = database.execute(f"select id from units where file = {file}", (path,)).fetchall()  # noqa: S608 - our own names
     for table in (*(f"{field}_words" for field in FIELDS), "pieces"):
         database.executemany(f"delete from {table} where rowid = ?", ids)  # noqa: S608 - our own names
-    database.execute("delete from units where file = ?", (state.id,))
-    database.execute("delete from files where id = ?", (state.id,))
+    database.execute(f"delete from units where file = {file}", (path,))  # noqa: S608 - our own names
+    database.execute("delete from files where path = ?", (path,))
 
 
-def restamp(database: sqlite3.Connection, old: FileState, stamp: tuple[int, int, int, int]) -> None:
+def restamp(database: sqlite3.Connection, path: str, stamp: Stamp) -> None:
     """Remember that a file was touched and is the same."""
-    database.execute("update files set size = ?, modified = ?, changed = ?, inode = ? where id = ?", (*stamp, old.id))
+    database.execute("update files set size = ?, modified = ?, changed = ?, inode = ? where path = ?", (*stamp, path))
 
 
-def add_file(database: sqlite3.Connection, path: str, state: FileState, content: FileUnits, test: bool) -> None:
-    """Put a file in; an older state of it was removed before, and the id in `state` says nothing."""
-    values = (path, *state.stamp, state.digest, content.problem)
+def add_file(
+    database: sqlite3.Connection, path: str, stamp: Stamp, digest: bytes, content: FileUnits, test: bool
+) -> None:
+    """Put a file in; an older state of it was removed before."""
+    values = (path, *stamp, digest, content.problem)
     file = database.execute(
         "insert into files (path, size, modified, changed, inode, digest, problem) values (?, ?, ?, ?, ?, ?, ?)", values
     ).lastrowid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,8 @@ from agent_tools.workspace.root import Root
 from agent_tools.workspace.safe_reading import read_whole, stamped
 
 Report = Callable[[float, float | None, str], Awaitable[None]]
-Stamp = tuple[int, int, int, int]
+
+OWN_FOLDER = f"{store.FILE.rpartition('/')[0]}/"
 
 MOST_BYTES = 1 << 20
 """A larger file is data or generated: found by its name alone."""
@@ -103,49 +105,48 @@ def _counted(root: Root, changed: int, removed: int, start: float, notes: Sequen
 def _update(root: Root, listing: FileListing, report: Report | None) -> tuple[int, int]:
     """Read what changed; return how many files were read anew and how many went."""
     with store.opened(store.index_path(root)) as database:
-        known = store.file_states(database)
-        found = {
-            path: (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
-            for path, seen in stamped(root.path, listing.paths)
-            if _is_storable(path)
-        }
-        gone = [state for path, state in known.items() if path not in found]
-        moved = [path for path, stamp in found.items() if path not in known or known[path].stamp != stamp]
+        known = store.stamps(database)
+        found = {path: _stamp(seen) for path, seen in stamped(root.path, filter(_is_storable, listing.paths))}
+        gone = [path for path in known if path not in found]
+        moved = [path for path, stamp in found.items() if known.get(path) != stamp]
         changed = 0
         for place in range(0, len(moved), BATCH):
             with store.transaction(database):
                 for path in moved[place : place + BATCH]:
                     anyio.from_thread.check_cancelled()
-                    changed += _take(database, root, path, found[path], known.get(path))
+                    changed += _take(database, root, path, found[path])
             if report is not None and len(moved) > BATCH:
                 done = min(place + BATCH, len(moved))
                 anyio.from_thread.run(report, done, len(moved), f"read {done} of {len(moved)} files")
         if gone or moved:
             with store.transaction(database):
-                for state in gone:
-                    store.remove_file(database, state)
+                for path in gone:
+                    store.remove_file(database, path)
                 database.execute("update origin set complete = 1")
         return changed, len(gone)
 
 
-def _take(database: sqlite3.Connection, root: Root, path: str, stamp: Stamp, old: store.FileState | None) -> bool:
+def _take(database: sqlite3.Connection, root: Root, path: str, stamp: store.Stamp) -> bool:
     """Put one file into the index; tell whether its content was new."""
+    old = store.digest_of(database, path)
     try:
         data, problem = _read(root, path, stamp[0])
     except FileNotFoundError:
-        if old is not None:
-            store.remove_file(database, old)
+        store.remove_file(database, path)
         return old is not None
     digest = hashlib.blake2b(problem.encode() + b"\0" + data, digest_size=16).digest()
-    kept = (stamp[0], -1, *stamp[2:]) if abs(time.time_ns() - max(stamp[1:3])) < YOUNG_NS else stamp
-    if old is not None and old.digest == digest:
-        store.restamp(database, old, kept)
+    is_young = abs(time.time_ns() - max(stamp[1:3])) < YOUNG_NS
+    kept = (stamp[0], -1, *stamp[2:]) if is_young else stamp
+    if old == digest:
+        store.restamp(database, path, kept)
         return False
-    if old is not None:
-        store.remove_file(database, old)
-    content = _content(path, data, problem)
-    store.add_file(database, path, store.FileState(0, *kept, digest), content, is_test(path))
+    store.remove_file(database, path)
+    store.add_file(database, path, kept, digest, _content(path, data, problem), is_test(path))
     return True
+
+
+def _stamp(seen: os.stat_result) -> store.Stamp:
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino
 
 
 def _read(root: Root, path: str, size: int) -> tuple[bytes, str]:
@@ -168,5 +169,7 @@ def _content(path: str, data: bytes, problem: str) -> FileUnits:
 
 
 def _is_storable(path: str) -> bool:
-    """Whether the name is text: the database takes no other."""
-    return not any("\ud800" <= character <= "\udfff" for character in path)
+    """Whether the name is text, since the database takes no other, and not of the index itself."""
+    if path.startswith(OWN_FOLDER):
+        return False
+    return path.isascii() or path.encode("utf-8", "ignore").decode() == path
