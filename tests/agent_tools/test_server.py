@@ -242,7 +242,7 @@ def stdio(folder: Path) -> StdioServerParameters:
 def test_over_stdio_the_server_lists_calls_and_refuses(repository):
     async def run() -> None:
         async with Client(stdio(repository)) as client:
-            assert len((await client.list_tools()).tools) == 19
+            assert len((await client.list_tools()).tools) == 20
             await _check_status(client)
             refused(await client.call_tool("git_status", {"path": "x"}))
 

@@ -234,7 +234,7 @@ def test_a_full_disk_is_a_sentence_and_the_old_index_stays(repository, monkeypat
     update(repository)
     (repository / "b.py").write_text("".join(f"def function_{number}(): pass\n" for number in range(3000)))
     monkeypatch.setattr(search_database, "MOST_PAGES", 60)
-    with pytest.raises(IndexFailure, match="full.*free space"):
+    with pytest.raises(IndexFailure, match=r"full.*free space"):
         update(repository)
     assert names(repository) == {"a.txt"}
     monkeypatch.undo()
