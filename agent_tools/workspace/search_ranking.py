@@ -37,7 +37,7 @@ TEST_FACTOR = 0.4
 FOLDER_FACTORS = {"logs": 0.5}
 """What was written about the code is rarely what is looked for; asked for by kind or path it comes alone."""
 
-DEPTH = 2000
+DEPTH = 500
 """Units rated per word, the best ones first."""
 
 SMALLEST_PIECE = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import shutil
 import sqlite3
@@ -146,19 +147,18 @@ def test_after_a_commit_the_index_follows_in_the_background(committed: Path) -> 
     assert git(committed, "status", "--porcelain").stdout == ""
 
 
-def test_the_hook_after_a_commit_costs_less_than_a_tenth_of_a_second(committed: Path) -> None:
-    """What is timed waits for nothing: the work behind it takes half a second at least."""
-    hook = committed / ".git/hooks/post-commit"
-    hook.write_text(hook.read_text().replace("-m agent_tools.cli", "-c 'import time; time.sleep(3)'"))
-    times = []
-    for number in range(5):
-        start = time.perf_counter()
-        assert git(committed, "commit", "--quiet", "--allow-empty", "-m", f"feat: {number}").returncode == 0
-        with_hook = time.perf_counter() - start
-        start = time.perf_counter()
-        git(committed, "-c", "core.hooksPath=/dev/null", "commit", "--quiet", "--allow-empty", "-m", f"feat: {number}")
-        times.append(with_hook - (time.perf_counter() - start))
-    assert min(times) < 0.1
+def test_a_commit_does_not_wait_for_what_runs_after_it(committed: Path) -> None:
+    hook, begun, go, done = (committed / ".git" / name for name in ("hooks/post-commit", "begun", "go", "done"))
+    os.mkfifo(go)
+    work = f"touch {begun}; cat {go}; touch {done}"
+    hook.write_text(re.sub(r"exec nohup .*", f"exec nohup sh -c '{work}'", hook.read_text()))
+    assert git(committed, "commit", "--quiet", "-m", "feat: start").returncode == 0
+    assert not done.exists()
+    go.write_text("go")
+    deadline = time.monotonic() + 30
+    while not done.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert done.exists()
 
 
 @pytest.mark.parametrize("broken", ["gone", "failing"])

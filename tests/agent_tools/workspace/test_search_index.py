@@ -180,8 +180,7 @@ def test_huge_binary_and_broken_files_are_found_by_what_can_be_known(repository)
     (repository / "picture.bin").write_bytes(bytes(range(256)) * 100)
     (repository / "broken.py").write_text("def broken(:\n")
     (repository / "latin.py").write_bytes(b"# \xe9t\xe9\ndef f(): pass\n")
-    answer = update(repository)
-    assert answer.seconds < 30
+    update(repository)
     found = problems(repository)
     assert set(found) == {"generated.py", "broken.py"}
     assert "21.0 MB is over 1.0 MB" in found["generated.py"]
