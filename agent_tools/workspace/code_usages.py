@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -22,11 +22,9 @@ from agent_tools.workspace.code_units import is_test
 from agent_tools.workspace.python_uses import Use, UseKind, python_uses
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.safe_reading import read_whole
-from agent_tools.workspace.search_index import MOST_BYTES, refresh
+from agent_tools.workspace.search_index import MOST_BYTES, Report, refresh
 from agent_tools.workspace.search_words import LONGEST_WORD, split_identifier, unified
 from agent_tools.workspace.untrusted import shown
-
-Report = Callable[[float, float | None, str], Awaitable[None]]
 
 MOST_FILES = 1000
 LINE_CHARACTERS = 200

@@ -49,7 +49,7 @@ async def listed_files(root: Root) -> FileListing:
 
 
 def _walked(top: Path) -> FileListing:
-    paths = []
+    paths: list[str] = []
     for path in _walk(top):
         if len(paths) == WALK_LIMIT:
             return FileListing(sorted(paths), f"more than {WALK_LIMIT} files; the rest is left out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -16,12 +16,10 @@ from agent_tools.results import Cursor, RepositoryText, ResponseFormat, offset, 
 from agent_tools.workspace import search_database as store
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.safe_reading import read_whole
-from agent_tools.workspace.search_index import MOST_BYTES, Refreshed, refresh
+from agent_tools.workspace.search_index import MOST_BYTES, Refreshed, Report, refresh
 from agent_tools.workspace.search_ranking import Wanted, nearest_words, ranked
 from agent_tools.workspace.search_words import identifiers, question_terms
 from agent_tools.workspace.untrusted import shown
-
-Report = Callable[[float, float | None, str], Awaitable[None]]
 
 MOST_HITS = 200
 SNIPPET_LINES = 12

@@ -6,9 +6,10 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import anyio.from_thread
 import anyio.to_thread
@@ -19,9 +20,7 @@ from agent_tools.workspace.file_listing import FileListing, listed_files
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.safe_reading import read_whole, stamped
 
-Report = Callable[[float, float | None, str], Awaitable[None]]
-
-OWN_FOLDER = f"{store.FILE.rpartition('/')[0]}/"
+Report = Callable[[float, float | None, str], Coroutine[Any, Any, None]]
 
 MOST_BYTES = 1 << 20
 """A larger file is data or generated: found by its name alone."""
@@ -37,6 +36,9 @@ YOUNG_NS = 2_000_000_000
 
 PATIENCE_SECONDS = 60.0
 """How long a first question waits for another process that builds the index."""
+
+SHORT_PATIENCE_SECONDS = 0.5
+"""How long any question waits for one: a check that finds nothing new is over by then."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,12 @@ async def refresh(root: Root, report: Report | None = None, rebuild: bool = Fals
 
 def _refresh(root: Root, listing: FileListing, rebuild: bool, report: Report | None, start: float) -> Refreshed:
     path = store.index_path(root)
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    begun = time.monotonic()
 
     def patience() -> bool:
         anyio.from_thread.check_cancelled()
-        return time.monotonic() < deadline and not store.is_complete(path, root)
+        waited = time.monotonic() - begun
+        return waited < SHORT_PATIENCE_SECONDS or (waited < PATIENCE_SECONDS and not store.is_complete(path, root))
 
     with store.building(path, patience) as alone:
         if not alone and not store.is_complete(path, root):
@@ -169,7 +172,5 @@ def _content(path: str, data: bytes, problem: str) -> FileUnits:
 
 
 def _is_storable(path: str) -> bool:
-    """Whether the name is text, since the database takes no other, and not of the index itself."""
-    if path.startswith(OWN_FOLDER):
-        return False
+    """Whether the name is text: the database takes no other."""
     return path.isascii() or path.encode("utf-8", "ignore").decode() == path

@@ -140,7 +140,8 @@ def _class_scores(candidates: Sequence[Candidate], own: Mapping[int, float]) -> 
 
 def _spread(hits: Sequence[Hit], paths: Mapping[int, str]) -> list[Hit]:
     """Of each file the best few first: a question about many files must not be answered by one."""
-    first, later = [], []
+    first: list[Hit] = []
+    later: list[Hit] = []
     seen: Counter[str] = Counter()
     for hit in hits:
         seen[paths[hit.unit]] += 1

@@ -243,3 +243,19 @@ def test_the_state_of_the_index_says_what_it_skipped(project):
     again = state(rebuild=True)
     assert (again.changed, again.note) == (8, "the index was built anew: that was asked for")
     assert "8 files" in again.summary()
+
+
+def test_questions_at_once_disturb_each_other_in_nothing(project):
+    answers: list[SearchHits] = []
+
+    async def one() -> None:
+        answers.append(await code_search(Root.at(project), "image"))
+
+    async def several() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(8):
+                group.start_soon(one)
+
+    anyio.run(several)
+    assert [answer.note for answer in answers] == [""] * 8
+    assert all(answer == answers[0] for answer in answers)

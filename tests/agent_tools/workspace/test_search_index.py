@@ -70,15 +70,18 @@ def test_a_file_that_was_only_touched_keeps_its_units(repository):
     assert (answer.changed, answer.removed) == (0, 0)
 
 
-def test_two_changes_within_one_tick_of_the_clock_are_both_seen(repository):
+def test_two_changes_within_one_tick_of_the_clock_are_both_seen(repository, monkeypatch):
+    second = 10**9
+
+    def coarse(seen: os.stat_result) -> tuple[int, int, int, int]:
+        return seen.st_size, seen.st_mtime_ns // second * second, seen.st_ctime_ns // second * second, seen.st_ino
+
+    monkeypatch.setattr(search_index, "_stamp", coarse)
     file = repository / "b.py"
-    file.write_text("def aa(): pass\n")
-    update(repository)
-    stamp = file.stat()
-    file.write_text("def bb(): pass\n")
-    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    update(repository)
-    assert "b.py:bb" in names(repository)
+    for name in ("aa", "bb", "cc"):
+        file.write_text(f"def {name}(): pass\n")
+        update(repository)
+        assert f"b.py:{name}" in names(repository)
 
 
 def test_a_deleted_file_goes_and_a_renamed_one_moves(repository):
@@ -108,7 +111,17 @@ def test_without_git_the_rules_of_gitignore_hold_in_every_folder(tmp_path):
     (tmp_path / ".gitignore").write_text("*.log\n/top.txt\nbuilt/\n")
     (tmp_path / "in" / ".gitignore").write_text("!keep.log\nsecret.py\n")
     (tmp_path / "built").mkdir()
-    for name in ("a.py", "x.log", "top.txt", "built/b.py", "in/secret.py", "in/top.txt", "in/node_modules/c.py"):
+    (tmp_path / "on").mkdir()
+    for name in (
+        "a.py",
+        "x.log",
+        "top.txt",
+        "built/b.py",
+        "on/secret.py",
+        "in/secret.py",
+        "in/top.txt",
+        "in/node_modules/c.py",
+    ):
         (tmp_path / name).write_text("x = 1\n")
     update(tmp_path)
     assert {name for name in names(tmp_path) if ":" not in name} == {
@@ -116,6 +129,7 @@ def test_without_git_the_rules_of_gitignore_hold_in_every_folder(tmp_path):
         "a.py",
         "in/.gitignore",
         "in/top.txt",
+        "on/secret.py",
     }
 
 
@@ -138,21 +152,38 @@ def test_links_out_of_the_root_are_not_followed(repository, tmp_path, git):
     assert not any("secret" in name or "link.py" in name for name in names(repository))
 
 
-def test_a_link_that_takes_the_place_of_a_listed_file_is_not_read(repository, tmp_path, monkeypatch):
-    (tmp_path / "secret.py").write_text("def stolen(): pass\n")
-    (repository / "b.py").write_text("def own(): pass\n")
+def file_by_link(place: Path, outside: Path) -> None:
+    place.unlink()
+    place.symlink_to(outside / place.name)
+
+
+def folder_by_link(place: Path, outside: Path) -> None:
+    shutil.rmtree(place.parent)
+    place.parent.symlink_to(outside)
+
+
+def file_by_pipe(place: Path, outside: Path) -> None:
+    place.unlink()
+    os.mkfifo(place)
+
+
+@pytest.mark.parametrize("swap", [file_by_link, folder_by_link, file_by_pipe])
+def test_what_takes_the_place_of_a_listed_file_is_not_read(repository, tmp_path, monkeypatch, swap):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "b.py").write_text("def stolen(): pass\n")
+    (repository / "folder").mkdir()
+    (repository / "folder" / "b.py").write_text("def own(): pass\n")
     seen = search_index.stamped
 
-    def swap(top, paths):
+    def swapped(top, paths):
         found = list(seen(top, paths))
-        (repository / "b.py").unlink()
-        (repository / "b.py").symlink_to(tmp_path / "secret.py")
+        swap(repository / "folder" / "b.py", tmp_path / "outside")
         return found
 
-    monkeypatch.setattr(search_index, "stamped", swap)
+    monkeypatch.setattr(search_index, "stamped", swapped)
     update(repository)
-    assert "b.py:stolen" not in names(repository)
-    assert "cannot be read" in problems(repository)["b.py"]
+    assert "folder/b.py:stolen" not in names(repository)
+    assert "cannot be read" in problems(repository)["folder/b.py"]
 
 
 def test_a_pipe_blocks_nobody(repository):
@@ -219,6 +250,17 @@ def test_a_file_that_is_not_this_index_is_built_anew_and_said_so(repository, dam
     assert answer.note.startswith("the index was built anew: it ")
     assert names(repository) == {"a.txt"}
     assert update(repository).note == ""
+
+
+def test_damage_that_shows_only_while_writing_is_mended_too(repository):
+    update(repository)
+    database = sqlite3.connect(repository / FILE)
+    database.execute("drop table body_words")
+    database.commit()
+    database.close()
+    (repository / "b.py").write_text("def f(): pass\n")
+    assert "it was damaged" in update(repository).note
+    assert names(repository) == {"a.txt", "b.py", "b.py:f"}
 
 
 def test_a_folder_for_the_index_that_leads_out_is_refused(repository, tmp_path):
