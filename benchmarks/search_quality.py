@@ -9,7 +9,7 @@ answer, 0 below rank ten.
 With `--python`, an interpreter that has the package wordllama (static word vectors, its weights inside of the wheel),
 the same units are ranked by the similarity of their vectors as well, and by both rankings joined (reciprocal rank
 fusion, Cormack et al. 2009). Embeddings become a dependency where they win on the held-out half by `MARGIN` at least;
-the line says so as `embedding_wins`, 1 or 0. They do not win, so no embedding is a dependency; the command shows it again.
+the line says so as `embedding_wins`, 1 or 0. They do not win, so no embedding is a dependency.
 """
 
 from __future__ import annotations
