@@ -331,6 +331,18 @@ CATALOG: tuple[Tool, ...] = (
     Tool("file_find", workspace.finding.file_find, "Find files", read_only=True, idempotent=True),
     Tool("dir_read", workspace.folders.dir_read, "Show a folder", read_only=True, idempotent=True, toolset="files"),
     Tool("context_pack", workspace.pack.context_pack, "Pack files", read_only=True, idempotent=True, toolset="files"),
+    Tool("code_search", workspace.search.code_search, "Search code", read_only=True, idempotent=True),
+    Tool(
+        "code_usages", workspace.code_usages.code_usages, "List uses", read_only=True, idempotent=True, toolset="search"
+    ),
+    Tool(
+        "index_refresh",
+        workspace.search.index_refresh,
+        "Refresh index",
+        read_only=False,
+        idempotent=True,
+        toolset="search",
+    ),
     Tool("bench_ladder", workflows.measuring.bench_ladder, "Measure a ladder here", read_only=False, surface="cli"),
     Tool(
         "bench_bisect",

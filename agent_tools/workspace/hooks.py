@@ -1,6 +1,6 @@
-"""Git hooks that check what is about to be committed.
+"""Git hooks: one checks what is about to be committed, one brings the index of the code up to date afterwards.
 
-The hook looks at the index, not at the working tree: what is committed is what has to agree with its records. It runs
+The first looks at the index, not at the working tree: what is committed is what has to agree with its records. It runs
 the program in the tree that is checked, so that templates and documents are those of one commit.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent_tools.records.errors import WorkbenchError
@@ -19,8 +20,10 @@ from agent_tools.workspace.git_identity import user_settings
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
+REFRESH_CPU_SECONDS = 600
+"""What the index may cost after a commit: many times what the largest repository needs."""
+
 MARK = "# Installed by `agent-tools hooks install`."
-HOOKS = ("pre-commit",)
 COMMIT_HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit")
 
 _PRE_COMMIT = """#!/bin/sh
@@ -43,6 +46,38 @@ PYTHONPATH="$tree" {python} -m agent_tools.cli --root "$tree" docs check || {{
 }}
 """
 
+_POST_COMMIT = """#!/bin/sh
+{mark} Brings the index of code_search up to date, in the background.
+# Every search does that too, so this costs no commit its success. To remove it: delete this file.
+[ -x {python} ] || exit 0
+for state in rebase-merge rebase-apply; do
+    if [ -d "$(git rev-parse --git-path "$state")" ]; then exit 0; fi
+done
+tree=$(git rev-parse --show-toplevel) || exit 0
+unset $(git rev-parse --local-env-vars)
+(
+    ulimit -t {seconds}
+    cd "$tree" || exit 0
+    exec nohup nice -n 19 {python} -m agent_tools.cli --root "$tree" index refresh
+) </dev/null >/dev/null 2>&1 &
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A hook of ours: its script, what it does in words, and the command that another's hook may call instead."""
+
+    script: str
+    does: str
+    command: str
+
+
+HOOKS = {
+    "pre-commit": Hook(_PRE_COMMIT, "checks the documents that a commit would hold", "agent-tools docs check"),
+    "post-commit": Hook(_POST_COMMIT, "brings the index of the code up to date", "agent-tools index refresh"),
+}
+
 
 class HookError(WorkbenchError):
     """A hook that cannot be installed without losing somebody's own."""
@@ -55,11 +90,12 @@ class HooksInstalled(ToolResult):
 
     def summary(self) -> str:
         """Say them."""
-        return "\n".join(f"{hook}: checks the documents that a commit would hold" for hook in self.hooks)
+        return "\n".join(f"{hook}: {HOOKS[hook].does}" for hook in self.hooks)
 
 
 async def hooks_install(root: Root) -> HooksInstalled:
-    """Install the git hooks of the workbench: before a commit, the documents have to agree with their records.
+    """Install the git hooks of the workbench: before a commit, the documents have to agree with their records; after
+    it, the index of the code is brought up to date in the background.
 
     Again is fine. A hook of somebody else is never replaced.
 
@@ -96,11 +132,12 @@ def foreign_hooks(folder: Path) -> list[str]:
 def _refuse_foreign(hook: Path) -> None:
     if os.path.lexists(hook) and (hook.is_symlink() or MARK not in hook.read_text("utf-8", "replace")):
         raise HookError(
-            f"there is another {hook.name} hook; add the line `agent-tools docs check` to it, or move it away and "
-            "install again. Nothing was changed."
+            f"there is another {hook.name} hook; add the line `{HOOKS[hook.name].command}` to it, or move it away "
+            "and install again. Nothing was changed."
         )
 
 
 def _install(hook: Path) -> None:
-    write_atomically(hook, _PRE_COMMIT.format(mark=MARK, python=shlex.quote(sys.executable)))
+    words = {"mark": MARK, "python": shlex.quote(sys.executable), "seconds": REFRESH_CPU_SECONDS}
+    write_atomically(hook, HOOKS[hook.name].script.format(**words))
     hook.chmod(0o755)

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_FILES = 200_000
 IGNORE_FILE = ".gitignore"
+NEVER_ENTERED = frozenset({".hg", ".svn", "__pycache__", "node_modules", ".venv", "venv"})
+"""Folders that a walk without git stays out of, whatever the .gitignore files say, unless everything is asked for."""
 IGNORE_FILE_BYTES = 1 << 20
 
 
@@ -41,6 +44,8 @@ async def list_files(root: Root, folder: str = ".", everything: bool = False) ->
     A file that was deleted and not yet committed is among them. Without a repository (or with one that git refuses)
     the folders are walked, and their .gitignore files hold there.
 
+    Another repository inside of this one is no file and is left out.
+
     Args:
         root: the repository.
         folder: only what lies in it, given relative to the root; '.' is the root.
@@ -56,7 +61,7 @@ async def list_files(root: Root, folder: str = ".", everything: bool = False) ->
         walked = await anyio.to_thread.run_sync(partial(walk, root.path, "", True))
         return Listing([path for path in walked.paths if _is_below(path, folder)], walked.note)
     note = "the list of files is cut, the repository has too many; name a folder" if cut else ""
-    return Listing(sorted(set(shown_lines(output))), note)
+    return Listing(sorted({path for path in shown_lines(output) if not path.endswith("/")}), note)
 
 
 def walk(top: Path, folder: str, honour_ignores: bool) -> Listing:
@@ -83,7 +88,9 @@ def _walked(top: str, folder: str, above: tuple[Ignores, ...], honour_ignores: b
     for entry in entries:
         is_folder = entry.is_dir(follow_symlinks=False)
         path = f"{folder}{entry.name}{'/' if is_folder else ''}"
-        if entry.name == ".git" or _is_ignored(path, rules):
+        if entry.name == ".git" or (honour_ignores and is_folder and entry.name in NEVER_ENTERED):
+            continue
+        if _is_ignored(path, rules):
             continue
         if is_folder:
             yield from _walked(top, path, rules, honour_ignores)
@@ -136,6 +143,27 @@ def _facts(place: str, inside: Callable[[str], bool]) -> os.stat_result | None:
     except (OSError, ValueError):
         return None
     return found if stat.S_ISREG(found.st_mode) else None
+
+
+def stamped(top: Path, paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the regular files among `paths` (relative to `top`) that no link leads to."""
+    real = {"": True}
+    for folder, group in groupby(paths, key=lambda path: path.rpartition("/")[0]):
+        for path in group if _is_real_folder(top, folder, real) else ():
+            try:
+                found = os.lstat(f"{top}/{path}")
+            except (OSError, ValueError):
+                continue
+            if stat.S_ISREG(found.st_mode):
+                yield path, found
+
+
+def _is_real_folder(top: Path, folder: str, real: dict[str, bool]) -> bool:
+    known = real.get(folder)
+    if known is None:
+        known = _is_real_folder(top, folder.rpartition("/")[0], real) and not os.path.islink(f"{top}/{folder}")
+        real[folder] = known
+    return known
 
 
 def _is_below(path: str, folder: str) -> bool:

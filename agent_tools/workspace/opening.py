@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from agent_tools.records.errors import WorkbenchError
@@ -51,6 +51,22 @@ def open_listed(root: Root, path: str) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise FileError(f"'{path}' leads outside of the repository.") from error
     return open_below(str(root.path), place, path)
+
+
+def read_whole(top: Path, path: str, most: int) -> bytes:
+    """Return the bytes of a regular file by its path below a folder, at most `most` of them.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        FileError: it is no regular file, cannot be read, or a part of its path is a link.
+    """
+    try:
+        with open_below(str(top), PurePath(path), path) as stream:
+            return stream.read(most)
+    except FileError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise error.__cause__ from None
+        raise
 
 
 def open_below(top: str, path: PurePath, name: str) -> BinaryIO:

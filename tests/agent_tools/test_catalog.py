@@ -28,7 +28,16 @@ MAIN_JOB = {
         "profile_run",
     ),
     *("job_status", "job_cancel", "git_status", "git_diff", "git_log", "test_run", "docs_render", "docs_check"),
-    *("session_start", "session_note", "session_handover", "file_read", "file_find", "git_branch", "git_commit"),
+    *(
+        "session_start",
+        "session_note",
+        "session_handover",
+        "file_read",
+        "file_find",
+        "git_branch",
+        "git_commit",
+        "code_search",
+    ),
 }
 
 
