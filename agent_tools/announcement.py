@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import create_model
 
 from agent_tools import catalog
-from agent_tools.catalog import Tool
 from agent_tools.records.errors import WorkbenchError
+from agent_tools.tool import Tool
 
 LIST = Path(__file__).parent / "tools_list.json"
 DEFAULT_TOOLSET = "default"

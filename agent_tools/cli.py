@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import anyio
 import typer
 
-from agent_tools.catalog import CATALOG, Tool, call
+from agent_tools.catalog import CATALOG, call
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import ToolResult
+from agent_tools.tool import Tool
 from agent_tools.tool_parameters import ToolParameter, described
 from agent_tools.workspace.root import Root
 

@@ -25,13 +25,13 @@ from typing import Any
 
 import anyio
 
-from agent_tools.workspace import search_database as store
-from agent_tools.workspace.code_units import is_test, units_of
-from agent_tools.workspace.listing import list_files
+from agent_tools.workspace.files.listing import list_files
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.search_index import MOST_BYTES, refresh
-from agent_tools.workspace.search_ranking import ranked
-from agent_tools.workspace.search_words import split_identifier
+from agent_tools.workspace.search import database as store
+from agent_tools.workspace.search.code_units import is_test, units_of
+from agent_tools.workspace.search.index import MOST_BYTES, refresh
+from agent_tools.workspace.search.ranking import ranked
+from agent_tools.workspace.search.words import split_identifier
 
 ROOT = Path(__file__).resolve().parent.parent
 QUERIES = Path(__file__).with_name("search_queries.json")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import anyio
 
-from agent_tools.workspace import search_database as store
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.search import code_search
-from agent_tools.workspace.search_index import refresh
+from agent_tools.workspace.search import database as store
+from agent_tools.workspace.search.index import refresh
+from agent_tools.workspace.search.searching import code_search
 from benchmarks.context import ROOT, grown_clone
 from benchmarks.harness import positive
 from benchmarks.search_quality import read_questions

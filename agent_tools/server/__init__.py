@@ -29,10 +29,11 @@ from mcp.types import (
 from mcp.types import Tool as AnnouncedTool
 
 from agent_tools.announcement import announcements, not_served, served_tools
-from agent_tools.catalog import Tool, call, find
+from agent_tools.catalog import call, find
 from agent_tools.results import CHARACTER_LIMIT, ToolResult
 from agent_tools.server.errors import in_one_sentence
 from agent_tools.server.lifetimes import set_when_cancelled, tidying
+from agent_tools.tool import Tool
 from agent_tools.workspace.root import Root
 
 INSTRUCTIONS = (

@@ -21,7 +21,7 @@ from agent_tools.records.errors import WorkbenchError
 from agent_tools.workflows.commit_messages import message_problem
 from agent_tools.workflows.session_context import SMALLEST_BUDGET, collect_context
 from agent_tools.workflows.session_gathering import BOOKKEEPING, RECORD_PATH
-from agent_tools.workspace.git_history import TreeSince, tree_since
+from agent_tools.workspace.git.history import TreeSince, tree_since
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 

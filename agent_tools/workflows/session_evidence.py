@@ -31,12 +31,12 @@ from agent_tools.handbook.session_notes import (
 from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import RecordStore
-from agent_tools.workspace.git_history import commits_touching
-from agent_tools.workspace.git_reading import git_status
+from agent_tools.workspace.git.history import commits_touching
+from agent_tools.workspace.git.reading import git_status
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.suite_reports import Report
-from agent_tools.workspace.suite_runs import DROPPED_VARIABLES
-from agent_tools.workspace.tests import checked_test
+from agent_tools.workspace.testing.running import checked_test
+from agent_tools.workspace.testing.suite_reports import Report
+from agent_tools.workspace.testing.suite_runs import DROPPED_VARIABLES
 from agent_tools.workspace.untrusted import shown
 
 SAFE_COMMANDS = frozenset(

@@ -35,9 +35,9 @@ from agent_tools.jobs.folders import ACTIVE
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
 from agent_tools.records.store import RecordStore
-from agent_tools.workspace.git_history import TreeSince, tree_since
+from agent_tools.workspace.git.history import TreeSince, tree_since
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.tests import last_run
+from agent_tools.workspace.testing.running import last_run
 from agent_tools.workspace.untrusted import shown
 
 FILES_KEPT = 300

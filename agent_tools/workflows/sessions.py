@@ -39,9 +39,9 @@ from agent_tools.workflows.session_checklists import items_after, items_before
 from agent_tools.workflows.session_context import collect_context
 from agent_tools.workflows.session_evidence import Verified, check_stored, program_of, verify_handover
 from agent_tools.workflows.session_gathering import gather
-from agent_tools.workspace.git_history import tree_since
+from agent_tools.workspace.git.history import tree_since
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.suite_reports import Report
+from agent_tools.workspace.testing.suite_reports import Report
 from agent_tools.workspace.untrusted import shown
 
 UNNAMED = "unnamed"

@@ -12,7 +12,7 @@ from agent_tools.jobs.folders import ACTIVE, JobState
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.workflows.jobs import JobEnded, JobStarted
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.tests import checked_test
+from agent_tools.workspace.testing.running import checked_test
 from agent_tools.workspace.untrusted import shown
 
 KIND = "watch"
@@ -43,7 +43,7 @@ def watch_start(
     running = _clear_away(root)
     if running is not None:
         raise WatchRuns(f"A watch of this repository runs already: job {running.id}; watch_stop ends it.")
-    command = [sys.executable, "-m", "agent_tools.workspace.watch", f"--idle-seconds={idle_minutes * 60}"]
+    command = [sys.executable, "-m", "agent_tools.workspace.testing.watch", f"--idle-seconds={idle_minutes * 60}"]
     command += [f"--max-seconds={max_seconds}", "--", str(root.path), *tests]
     title = f"watching {' '.join(tests) or 'the whole suite'}"
     # On this machine whatever runs jobs: another one is not told of changes here.

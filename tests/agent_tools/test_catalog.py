@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_tools.catalog import CATALOG, INJECTED, ArgumentError, Tool, UnknownTool, call, find
+from agent_tools.catalog import CATALOG, UnknownTool, call, find
 from agent_tools.results import ToolResult
+from agent_tools.tool import INJECTED, ArgumentError, Tool
 from agent_tools.workspace.root import Root
 
 ROWS = pytest.mark.parametrize("tool", CATALOG, ids=lambda tool: tool.name)

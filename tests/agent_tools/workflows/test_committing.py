@@ -19,8 +19,8 @@ from agent_tools.records.store import RecordNotFound
 from agent_tools.workflows import committing
 from agent_tools.workflows.commit_messages import MessageError, message_problem
 from agent_tools.workflows.committing import CommitRefused, GitCommitted, git_commit
-from agent_tools.workspace.git import GitError
-from agent_tools.workspace.hooks import MARK
+from agent_tools.workspace.git.hooks import MARK
+from agent_tools.workspace.git.runner import GitError
 from agent_tools.workspace.root import Root
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.handbook import factory

@@ -30,8 +30,8 @@ from agent_tools.workflows import session_evidence, sessions
 from agent_tools.workflows.commit_messages import message_problem
 from agent_tools.workflows.session_evidence import SAFE_COMMANDS, program_of
 from agent_tools.workspace.root import Root, RootError
-from agent_tools.workspace.suite_runs import SuiteError
-from agent_tools.workspace.tests import LAST_RUN, run_tests
+from agent_tools.workspace.testing.running import LAST_RUN, run_tests
+from agent_tools.workspace.testing.suite_runs import SuiteError
 from tests.agent_tools.conftest import run_git
 from tests.agent_tools.handbook import factory
 from tests.agent_tools.small_projects import write_tested_value

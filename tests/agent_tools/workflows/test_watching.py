@@ -150,7 +150,7 @@ def test_there_is_one_watch_per_repository_and_stopping_none_is_no_error(root):
     job = watch_start(root).job
     with pytest.raises(WatchRuns, match=job):
         watch_start(root)
-    command = [sys.executable, "-m", "agent_tools.workspace.watch", str(root.path)]
+    command = [sys.executable, "-m", "agent_tools.workspace.testing.watch", str(root.path)]
     until(lambda: "running" in job_status(root, job).message or last(root, job))
     second = runners.start(
         [*command, "--idle-seconds=60", "--max-seconds=60"], "second", root.path, kind="watch", measuring=False
@@ -202,7 +202,7 @@ def test_what_is_left_of_a_watch_that_was_killed_whole_is_ended_by_the_next(root
 
 
 def test_a_watch_without_changes_ends(root):
-    command = [sys.executable, "-m", "agent_tools.workspace.watch", str(root.path)]
+    command = [sys.executable, "-m", "agent_tools.workspace.testing.watch", str(root.path)]
     job = runners.start(
         [*command, "--idle-seconds=1", "--max-seconds=60"], "short", root.path, kind="watch", measuring=False
     )

@@ -1,0 +1,1 @@
+"""PDF and other documents: as Markdown, and single values from them."""

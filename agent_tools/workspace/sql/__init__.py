@@ -1,0 +1,1 @@
+"""SQL over the records and over database files, read-only."""

@@ -1,0 +1,1 @@
+"""Pytest: chosen, run, told in few words; skeletons, and a watch."""
