@@ -149,9 +149,17 @@ async def run_bounded(
     token = f"{os.getpid()}.{own_start():.0f}.{secrets.token_hex(8)}"
     marked_environment = {**environment, CALL_VARIABLE: token}
     try:
-        process = await anyio.open_process(
-            command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=folder, env=marked_environment, start_new_session=True
-        )
+        # Whole or not at all: a caller that is cancelled between fork and return would have nothing to end.
+        with anyio.CancelScope(shield=True):
+            process = await anyio.open_process(
+                command,
+                stdin=stdin,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd=folder,
+                env=marked_environment,
+                start_new_session=True,
+            )
     except OSError as error:
         raise ProcessError(f"{command[0]} cannot be started ({error.strerror}); is it installed?") from error
     streams = _Capture(process, output_cap)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 import yaml
 
+from agent_tools.jobs.processes import run_bounded
 from agent_tools.measure.guarded import Ends, RunCancelled, RunTooLong, run_guarded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.importers import RunFileError, load_run_file
@@ -46,6 +46,7 @@ CLEARED_PREFIXES = ("MALLOC_", "OCR_", "PYTHONPATH", "PYTHONSTARTUP")
 """Variables that are not handed on: an allocator setting of the caller would change the arm that does without it."""
 
 RESOLVE_TIMEOUT_SECONDS = 180.0
+RESOLVED_BYTES = 4 << 20
 TAIL_LINES = 15
 
 
@@ -112,8 +113,8 @@ def run_environment(root: Path) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(root), "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def resolve_config(root: Path, overrides: Sequence[str] = (), python: str = sys.executable) -> ResolvedConfig:
-    """Compose the training configuration without running it.
+async def resolve_config(root: Path, overrides: Sequence[str] = (), python: str = sys.executable) -> ResolvedConfig:
+    """Compose the training configuration without running it; a caller that is cancelled ends the process.
 
     Args:
         root: the repository, or another checkout of it; its own trainer composes.
@@ -124,24 +125,22 @@ def resolve_config(root: Path, overrides: Sequence[str] = (), python: str = sys.
         TrainerError: the trainer refuses an override; its own sentence is passed on.
     """
     command = [*run_command("train", ["--cfg", "job", "--resolve"], python), *overrides]
-    try:
-        answer = subprocess.run(
-            command,
-            cwd=root,
-            env=run_environment(root),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RESOLVE_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise TrainerError(f"The configuration was not ready after {RESOLVE_TIMEOUT_SECONDS:.0f} s.") from error
-    if answer.returncode != 0:
-        said = _last_words(answer.stderr or answer.stdout)
+    answer = await run_bounded(
+        command,
+        folder=root,
+        environment=run_environment(root),
+        seconds=RESOLVE_TIMEOUT_SECONDS,
+        output_cap=RESOLVED_BYTES,
+    )
+    if answer.timed_out or answer.truncated:
+        limit = f"{RESOLVE_TIMEOUT_SECONDS:.0f} s" if answer.timed_out else f"{RESOLVED_BYTES >> 20} MiB"
+        raise TrainerError(f"The configuration was not ready after {limit}; look for a key that refers to itself.")
+    text, errors = (stream.decode("utf-8", "replace") for stream in (answer.output, answer.errors))
+    if answer.exit_code != 0:
+        said = _last_words(errors or text)
         raise TrainerError(f"The trainer refuses this configuration ({' '.join(overrides) or 'no overrides'}): {said}")
-    data = yaml.safe_load(answer.stdout)
-    return ResolvedConfig(text=answer.stdout, data=data if isinstance(data, dict) else {})
+    data = yaml.safe_load(text)
+    return ResolvedConfig(text=text, data=data if isinstance(data, dict) else {})
 
 
 def _last_words(text: str) -> str:

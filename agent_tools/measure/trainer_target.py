@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from agent_tools.measure.arms_samples import cold_seconds
 from agent_tools.measure.comparability import NotComparable
 from agent_tools.measure.data_subset import data_overrides, relative_to_root, subset_annotations
@@ -67,7 +69,7 @@ class TrainerRunner:
                     "the comparison, or leave it out."
                 )
         given = [*place.side.overrides, *self._common_overrides(place.tree), *self.request.overrides]
-        return resolve_config(place.tree, given, place.python).data
+        return anyio.run(resolve_config, place.tree, given, place.python).data
 
     def run(self, call: Call) -> Answer:
         """Run one process and read its run file.

@@ -70,7 +70,7 @@ class ConfigText(ToolResult):
         return f"{self.yaml.count(chr(10)) + 1} of {self.lines} lines{more}"
 
 
-def config_show(
+async def config_show(
     root: Root,
     overrides: Overrides = (),
     select: Annotated[str, Field(description="dotted key, such as datasets.val_dataset.config")] = "",
@@ -81,7 +81,7 @@ def config_show(
 
     The first step when a feature seems inactive: it shows whether the setting arrives. select keeps it short.
     """
-    data: Any = resolve_config(root.path, check_overrides(root, overrides)).data
+    data: Any = (await resolve_config(root.path, check_overrides(root, overrides))).data
     seen: list[str] = []
     for key in filter(None, select.split(".")):
         if not isinstance(data, dict) or key not in data:

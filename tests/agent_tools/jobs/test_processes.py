@@ -1,5 +1,6 @@
 """Bounded processes: every way out ends the whole tree."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -58,6 +59,27 @@ def test_a_program_that_leaves_a_process_holding_its_output_does_not_hang_the_ca
     assert finished.output == b"done\n"
     assert time.monotonic() - started < 30
     assert processes.marked("TEST_MARKER", MARKER + "holder") == []
+
+
+def test_a_call_that_is_cancelled_while_its_process_starts_leaves_neither_process_nor_open_pipe(tmp_path):
+    marker = f"{MARKER}starting"
+
+    async def give_up() -> None:
+        async with anyio.create_task_group() as group:
+            command = [sys.executable, "-c", "import time; time.sleep(60)"]
+            environment = {"PATH": os.environ["PATH"], "TEST_MARKER": marker}
+            group.start_soon(
+                partial(run_bounded, command, folder=tmp_path, environment=environment, seconds=20, output_cap=100)
+            )
+            while not processes.marked("TEST_MARKER", marker):
+                await anyio.sleep(0.001)
+            group.cancel_scope.cancel()
+
+    for _ in range(5):
+        anyio.run(give_up)
+        # What was left open complains when it is collected, and a warning is an error here.
+        gc.collect()
+        assert processes.marked("TEST_MARKER", marker) == []
 
 
 def test_a_cancelled_call_leaves_no_process(tmp_path):

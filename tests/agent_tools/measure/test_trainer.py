@@ -11,12 +11,14 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import psutil
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_tools.jobs.processes import marked
 from agent_tools.measure.trainer import (
     TrainerCancelled,
     TrainerError,
@@ -141,14 +143,14 @@ def test_a_run_does_not_outlive_a_starter_that_is_killed(root: Path) -> None:
 
 
 def test_the_resolved_configuration_is_text_and_data(root: Path) -> None:
-    config = resolve_config(root, ["seed=1"])
+    config = anyio.run(resolve_config, root, ["seed=1"])
     assert "cache_config:" in config.text
     assert config.data["datasets"]["val_dataset"]["config"]["cache_config"] == {"cache_images": True}
 
 
 def test_a_misspelt_key_is_refused_with_the_trainers_own_sentence(root: Path) -> None:
     with pytest.raises(TrainerError, match=r"batch_sise=4.*Could not override 'batch_sise'"):
-        resolve_config(root, ["batch_sise=4"])
+        anyio.run(resolve_config, root, ["batch_sise=4"])
 
 
 def test_features_come_from_the_newest_run_or_the_one_that_is_named(tmp_path: Path) -> None:
@@ -195,3 +197,17 @@ def test_the_tail_of_a_log_shows_progress_bars_once(tmp_path: Path) -> None:
     log.write_text("start\n\n10%\r50%\r100%\nend\n")
     assert log_tail(log) == "start\n100%\nend"
     assert log_tail(log, lines=1) == "end"
+
+
+def test_a_configuration_that_nobody_waits_for_any_more_leaves_no_process(root: Path, monkeypatch) -> None:
+    monkeypatch.setenv("TEST_MARKER", f"resolving {root}")
+
+    async def give_up() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(resolve_config, root)
+            while not marked("TEST_MARKER", f"resolving {root}"):
+                await anyio.sleep(0.005)
+            group.cancel_scope.cancel()
+
+    anyio.run(give_up)
+    assert marked("TEST_MARKER", f"resolving {root}") == []

@@ -2,8 +2,10 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
+import anyio
 import pytest
 
 from agent_tools.handbook.blocks import DocumentError
@@ -172,19 +174,22 @@ def test_a_training_becomes_a_record_in_the_foreground_and_as_a_job(root):
 
 
 def test_the_configuration_is_shown_by_key_and_by_pages(root):
-    whole = config_show(root)
+    whole = anyio.run(config_show, root)
     assert "cache_images: true" in whole.yaml
-    assert config_show(root, select="datasets.val_dataset.config.cache_config").yaml == "cache_images: true"
-    first = config_show(root, limit=3)
-    second = config_show(root, limit=3, cursor=first.next_cursor)
+    assert (
+        anyio.run(partial(config_show, root, select="datasets.val_dataset.config.cache_config")).yaml
+        == "cache_images: true"
+    )
+    first = anyio.run(partial(config_show, root, limit=3))
+    second = anyio.run(partial(config_show, root, limit=3, cursor=first.next_cursor))
     assert f"{first.yaml}\n{second.yaml}" == whole.yaml
     with pytest.raises(ConfigKeyError, match=r"no 'cash' in datasets; it has: val_dataset"):
-        config_show(root, select="datasets.cash")
+        anyio.run(partial(config_show, root, select="datasets.cash"))
 
 
 def test_a_misspelt_key_is_refused_in_the_words_of_the_trainer(root):
     with pytest.raises(TrainerError, match="batch_sise"):
-        config_show(root, ("batch_sise=4",))
+        anyio.run(config_show, root, ("batch_sise=4",))
 
 
 def test_the_features_of_the_newest_run_are_shown(root):
