@@ -41,7 +41,7 @@ def plot_name(record: RunRecord) -> str:
 def draft_folder(
     records_folder: Path, output_folder: Path, root: Path, record_ids: Sequence[str] | None = None
 ) -> list[Draft]:
-    """Drafts of the findings and plots of the records in a folder. See `render.render_documents`."""
+    """Drafts of the findings and plots of the records in a folder. See `render.draft_documents`."""
     stored = [load_record(path, root) for path in record_files(records_folder) if _wanted(path, record_ids)]
     missing = sorted(set(record_ids or ()) - {entry.record.id for entry in stored})
     if missing:

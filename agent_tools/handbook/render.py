@@ -18,7 +18,7 @@ from agent_tools.handbook.plans import PLANS_FOLDER
 from agent_tools.handbook.session_files import HANDOVER_FILE
 
 
-def render_documents(
+def draft_documents(
     root: Path,
     *,
     records_folder: Path | str,
@@ -26,8 +26,8 @@ def render_documents(
     record_ids: Sequence[str] | None = None,
     state_page: Path | str | None = None,
     plans_folder: Path | str | None = None,
-) -> list[Path]:
-    """Render the findings of a folder of records and, if asked, a state page from them.
+) -> list[Draft]:
+    """Drafts of the findings of a folder of records and, if asked, of a state page from them.
 
     Args:
         root: the repository; every other path is relative to it or lies inside it.
@@ -38,12 +38,12 @@ def render_documents(
         plans_folder: the plan ledger of the state page; by default the handbook's.
 
     Returns:
-        The documents and plots, written or already right, findings first.
+        The documents and plots, findings first; `write_drafts` writes those that changed.
 
     Raises:
         DocumentError: a document that was edited by hand or is not owned, a record id that is not there, or a path
             outside the root.
-        RecordError: a record that cannot be read. Nothing is written in any of these cases.
+        RecordError: a record that cannot be read.
     """
     root = root.resolve()
     records, output = inside(records_folder, root), inside(output_folder, root)
@@ -52,34 +52,44 @@ def render_documents(
         plans = inside(plans_folder or PLANS_FOLDER, root)
         sources = {"records": records, "plans": plans}
         drafts.append(draft_page(page_of("current_state"), root, inside(state_page, root), sources))
-    return write_drafts(drafts)
+    return drafts
+
+
+def draft_session(root: Path, session: Path | str) -> list[Draft]:
+    """Drafts of the findings of one session folder (`logs/YYYY-MM-DD_NAME`). See `draft_documents`."""
+    place = inside(session, root.resolve())
+    return draft_documents(root, records_folder=place / "records", output_folder=place)
 
 
 def render_session(root: Path, session: Path | str) -> list[Path]:
-    """Render the findings of one session folder (`logs/YYYY-MM-DD_NAME`). See `render_documents`."""
-    place = inside(session, root.resolve())
-    return render_documents(root, records_folder=place / "records", output_folder=place)
+    """Render the findings of one session folder. See `draft_documents`."""
+    return write_drafts(draft_session(root, session))
 
 
 def render_state(root: Path) -> Path:
-    """Render the committed state page from the records under `logs/` and the plan ledger. See `render_documents`."""
+    """Render the committed state page from the records under `logs/` and the plan ledger. See `draft_documents`."""
     return write_drafts([draft_page(page_of("current_state"), root.resolve())])[0]
 
 
-def render_pages(root: Path) -> list[Path]:
-    """Render the pages that every new record changes, as far as there is something to show on them."""
+def draft_pages(root: Path) -> list[Draft]:
+    """Drafts of the pages that every new record changes, as far as there is something to show on them."""
     root = root.resolve()
-    return write_drafts([draft_page(page, root) for page in PAGES if page.follows_records and page.wanted(root)])
+    return [draft_page(page, root) for page in PAGES if page.follows_records and page.wanted(root)]
+
+
+def draft_demo(root: Path, folder: Path | str) -> list[Draft]:
+    """Drafts of findings and state page of a folder that stands alone, such as `outputs/demo`."""
+    place = inside(folder, root.resolve())
+    return draft_documents(root, records_folder=place / "records", output_folder=place, state_page=place / STATE_PAGE)
 
 
 def render_demo(root: Path, folder: Path | str) -> list[Path]:
-    """Render findings and state page of a folder that stands alone, such as `outputs/demo`. See `render_documents`."""
-    place = inside(folder, root.resolve())
-    return render_documents(root, records_folder=place / "records", output_folder=place, state_page=place / STATE_PAGE)
+    """Render findings and state page of a folder that stands alone. See `draft_documents`."""
+    return write_drafts(draft_demo(root, folder))
 
 
 def render_handover(root: Path, session: Path | str) -> Path:
-    """Render the handover of one session folder and return its page. See `render_documents`."""
+    """Render the handover of one session folder and return its page. See `draft_documents`."""
     root = root.resolve()
     return write_drafts([draft_handover(inside(session, root), root)])[0]
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from agent_tools.handbook import render
+from agent_tools.handbook.drafts import write_drafts
 from agent_tools.measure import accepted
 from agent_tools.measure.bisect import bisect
 from agent_tools.measure.compare import compare
@@ -227,10 +228,10 @@ def _findings(root: Root, records: list[str]) -> list[str]:
     store, written = RecordStore(root.path), []
     for record in dict.fromkeys(filter(None, records)):
         folder = store.find_folder(record)
-        paths = render.render_documents(
+        drafts = render.draft_documents(
             root.path, records_folder=folder / "records", output_folder=folder, record_ids=[record]
         )
-        written += [root.relative(path) for path in paths]
+        written += [root.relative(path) for path in write_drafts(drafts)]
     return written
 
 

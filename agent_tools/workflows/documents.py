@@ -11,6 +11,7 @@ from pydantic import Field
 
 from agent_tools.handbook import check, render
 from agent_tools.handbook.blocks import DocumentError
+from agent_tools.handbook.drafts import Draft, write_drafts
 from agent_tools.handbook.pages import Facts
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.schema import RunRecord
@@ -28,11 +29,14 @@ Docs = Annotated[bool, Field(description="render documents at the end"), Command
 class Rendered(ToolResult):
     """Documents that are now as their records say."""
 
-    documents: list[str]
+    documents: list[str] = Field(description="those that changed")
+    unchanged: int
 
     def summary(self) -> str:
-        """Say their paths."""
-        return "\n".join(self.documents) or "there are no records to render"
+        """Say the paths of those that changed, and how many were right already."""
+        if not self.documents and not self.unchanged:
+            return "there are no records to render"
+        return "\n".join([*self.documents, f"{self.unchanged} were right already"])
 
 
 def docs_render(
@@ -46,14 +50,16 @@ def docs_render(
     Use it after a measurement or when docs_check says stale. It refuses to overwrite edited generated text.
     """
     if records:
-        paths = [path for record in records for path in _render_record(root, record)]
+        drafts = [draft for record in records for draft in _drafted_record(root, record)]
     elif folder:
         place = _folder_of_records(root, folder)
         is_session = place.parent == root.path / "logs"
-        paths = render.render_session(root.path, place) if is_session else render.render_demo(root.path, place)
+        drafts = render.draft_session(root.path, place) if is_session else render.draft_demo(root.path, place)
     else:
-        paths = render.render_all(root.path, facts)
-    return Rendered(documents=[root.relative(path) for path in paths])
+        drafts = render.draft_all(root.path, facts)
+    write_drafts(drafts)
+    changed = [root.relative(draft.path) for draft in drafts if draft.changed]
+    return Rendered(documents=changed, unchanged=len(drafts) - len(changed))
 
 
 def _folder_of_records(root: Root, folder: str) -> Path:
@@ -135,11 +141,15 @@ def described(root: Root, record: RunRecord, write: Callable[[], list[Path]], no
 
 
 def _render_record(root: Root, record_id: str) -> list[Path]:
+    return write_drafts(_drafted_record(root, record_id))
+
+
+def _drafted_record(root: Root, record_id: str) -> list[Draft]:
     folder = RecordStore(root.path).find_folder(record_id)
-    paths = render.render_documents(
+    drafts = render.draft_documents(
         root.path, records_folder=folder / "records", output_folder=folder, record_ids=[record_id]
     )
-    return [*paths, *render.render_pages(root.path)] if folder.parent == root.path / "logs" else paths
+    return [*drafts, *render.draft_pages(root.path)] if folder.parent == root.path / "logs" else drafts
 
 
 def check_session(root: Root, session: str) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from agent_tools.jobs import runners
-from agent_tools.jobs.folders import Job
+from agent_tools.jobs.folders import ACTIVE, Job
 from agent_tools.results import Cursor, RepositoryText, ToolResult, page
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
+
+LOOK_SECONDS = 0.5
+"""Between two looks at a job that somebody waits for."""
 
 
 class JobStarted(ToolResult):
@@ -55,14 +60,22 @@ class JobReport(RepositoryText):
 def job_status(
     root: Root,
     job: Annotated[str, Field(description="id; '' lists all")] = "",
+    wait: Annotated[int, Field(ge=0, le=50, description="seconds, for its end")] = 0,
     limit: Annotated[int, Field(ge=1, le=100, description="log lines or jobs at most")] = 20,
     cursor: Cursor = "",
+    cancel: threading.Event | None = None,
 ) -> JobReport:
     """Show one job: status, progress, log tail, and its result when done; without an id, list the jobs.
 
-    Poll it every few seconds to minutes. The result's record_id goes to record_show.
+    Poll it with wait=50 and a small limit. The result's record_id goes to record_show.
     """
-    return _job_report(runners.status(job, root.path, limit)) if job else _job_list(root, limit, cursor)
+    if not job:
+        return _job_list(root, limit, cursor)
+    give_up, ends = cancel or threading.Event(), time.monotonic() + wait
+    while (seen := runners.status(job, root.path, limit)).state.status in ACTIVE and time.monotonic() < ends:
+        if give_up.wait(min(LOOK_SECONDS, max(0.0, ends - time.monotonic()))):
+            break
+    return _job_report(seen)
 
 
 class JobEnded(ToolResult):

@@ -9,6 +9,7 @@ import pytest
 from agent_tools.handbook import render
 from agent_tools.handbook.blocks import DocumentError
 from agent_tools.handbook.check import check_documents
+from agent_tools.handbook.drafts import write_drafts
 from agent_tools.handbook.pages import draft_page, page_of
 from tests.agent_tools.handbook import factory
 
@@ -49,7 +50,7 @@ def test_without_a_simulation_there_is_no_page_and_none_is_missed(tmp_path):
 def test_a_newer_simulation_makes_the_page_stale_and_an_older_one_or_another_record_does_not(page, tmp_path):
     older = factory.simulation("20261119T000000Z-simulation-000001", days=-2)
     factory.store(tmp_path / RECORDS, older, factory.reported())
-    render.render_pages(tmp_path)
+    write_drafts(render.draft_pages(tmp_path))
     assert problems(tmp_path) == set()
     newer = factory.simulation("20261123T000000Z-simulation-000002", days=2, alpha=0.1)
     factory.store(tmp_path / "logs/2026-11-23_y/records", newer)

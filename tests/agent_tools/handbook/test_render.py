@@ -273,15 +273,15 @@ def test_a_long_run_shows_its_ends_and_its_best_epoch_and_says_what_shows_the_re
 
 
 def test_only_the_asked_records_are_rendered_and_an_unknown_one_is_named(session, tmp_path):
-    paths = render.render_documents(
+    drafts = render.draft_documents(
         tmp_path,
         records_folder=session / "records",
         output_folder=session,
         record_ids=["20261121T193000Z-profile-77aa88"],
     )
-    assert [path.name for path in paths] == ["stages-of-a-validation-epoch-77aa88-findings.md"]
+    assert [draft.path.name for draft in drafts] == ["stages-of-a-validation-epoch-77aa88-findings.md"]
     with pytest.raises(DocumentError, match="There is no record 2026-nothing in logs/2026-11-21_main-job/records"):
-        render.render_documents(
+        render.draft_documents(
             tmp_path, records_folder=session / "records", output_folder=session, record_ids=["2026-nothing"]
         )
 
@@ -354,7 +354,7 @@ def test_a_page_that_is_not_utf8_is_named(session, tmp_path):
 
 def test_a_folder_outside_the_repository_is_refused(session, tmp_path):
     with pytest.raises(DocumentError, match="outside the repository"):
-        render.render_documents(tmp_path, records_folder=session / "records", output_folder=tmp_path.parent / "else")
+        render.draft_documents(tmp_path, records_folder=session / "records", output_folder=tmp_path.parent / "else")
 
 
 # --- the state page ------------------------------------------------------------------------------------------------

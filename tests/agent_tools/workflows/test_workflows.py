@@ -1,6 +1,8 @@
 """Joined rooms, with a trainer that takes no time: the processes, records and documents are real."""
 
 import json
+import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -287,12 +289,12 @@ def test_a_stale_document_is_found_and_mended(root):
     checked = docs_check(root)
     assert page in checked.problems[0]
     assert checked.is_failure()
-    rendered = docs_render(root)
-    assert {page, "docs/ai_handbook/99_current_state.md"} <= set(rendered.documents)
+    assert docs_render(root).documents == [page]
     assert docs_check(root).ok
-    assert docs_render(root, records=(measured.record_id,)).documents
     session = next((root.path / "logs").iterdir())
-    assert docs_render(root, folder=f"logs/{session.name}").documents
+    for only in ({"records": (measured.record_id,)}, {"folder": f"logs/{session.name}"}):
+        (root.path / page).unlink()
+        assert docs_render(root, **only).documents == [page]
 
 
 def test_a_folder_without_records_is_refused_and_gets_no_page(root):
@@ -377,3 +379,27 @@ def test_whatever_the_trainer_writes_to_lies_in_the_root_even_for_people(root, o
     with pytest.raises((RootError, OverrideError)):
         check_overrides(Root(root.path, (Path("/"),)), [override])
     assert check_overrides(root, ["synthetic.root=outputs/mine/", "callbacks.best.monitor=val/icdar_hmean"])
+
+
+def test_who_waits_for_a_job_hears_of_its_end_at_once_and_of_one_that_goes_on_after_the_wait(root):
+    command = [sys.executable, "-c", "import time; time.sleep(1.5)"]
+    job = runners.start(command, "a nap", root.path, measuring=False).id
+    began = time.monotonic()
+    assert job_status(root, job, wait=1).status in folders.ACTIVE
+    assert job_status(root, job, wait=50).status == "finished"
+    assert time.monotonic() - began < 40
+    gone = threading.Event()
+    gone.set()
+    other = runners.start([sys.executable, "-c", "import time; time.sleep(60)"], "long", root.path, measuring=False).id
+    assert job_status(root, other, wait=50, cancel=gone).status in folders.ACTIVE
+    job_cancel(root, other)
+
+
+def test_rendering_names_what_it_changed_and_counts_the_rest(root):
+    bench_ladder(root, "demo", DATA, rounds=1, images=4, session="try")
+    assert docs_render(root).documents == []
+    (page,) = root.path.glob("docs/ai_handbook/99_current_state.md")
+    page.unlink()
+    said = docs_render(root)
+    assert said.documents == ["docs/ai_handbook/99_current_state.md"]
+    assert said.unchanged > 0
