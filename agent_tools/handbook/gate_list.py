@@ -6,8 +6,12 @@ from typing import Any
 
 from agent_tools.records.gates import GATES, From, FromComparison, FromContrast, FromFact, Gate
 
-BESIDE_BENCH_GATES = frozenset({"benchmarks.doctr"})
-"""Benchmarks that need what `bench gates` cannot set up: an environment with another project in it."""
+BESIDE_BENCH_GATES = {
+    "benchmarks.doctr": " --setup DIR --rounds 6",
+    "benchmarks.mcp_servers": " --setup DIR",
+    "benchmarks.mcp_in_memory": "",
+}
+"""Benchmarks that `bench gates` does not run, with their options; most need an environment of another project."""
 
 
 def gate_facts() -> list[dict[str, Any]]:
@@ -40,7 +44,7 @@ def _figure(source: From) -> str:
 def command(source: From) -> str:
     """The command that makes a record with this figure."""
     if isinstance(source, FromFact) and source.module in BESIDE_BENCH_GATES:
-        return f"agent-tools bench fact 'python -m {source.module} --setup DIR --rounds 6' --session NAME"
+        return f"agent-tools bench fact 'python -m {source.module}{BESIDE_BENCH_GATES[source.module]}' --session NAME"
     if isinstance(source, FromContrast):
         step = source.experiment + ("_train" if source.phase == "train" else "")
     else:

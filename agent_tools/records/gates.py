@@ -81,6 +81,10 @@ def _peer(rate: str, least: float) -> Gate:
     return Gate(f"doctr_{rate}", f"{rate} against docTR as shipped", least, (FromFact("benchmarks.doctr", (figure,)),))
 
 
+def _server(name: str, title: str, figure: str, most: float, module: str = "benchmarks.mcp_servers") -> Gate:
+    return Gate(f"server_{name}", title, most, (FromFact(module, (figure,)),), at_most=True)
+
+
 GATES: tuple[Gate, ...] = (
     Gate("square", "warm epoch against naive, square input", 8, (FromContrast("gates", "square"),), aim=12),
     Gate("buckets", "warm epoch against naive, aspect buckets", 12, (FromContrast("gates", "buckets"),), aim=18),
@@ -120,6 +124,13 @@ GATES: tuple[Gate, ...] = (
     _kept("bf16_difference", "hmean lost to bf16 evaluation", 0.002),
     _kept("ranks_that_differ", "numbers of ranks whose counts differ from one process", 0),
     *(_peer(rate, least) for rate, least in (("training", 2), ("validation", 5))),
+    _server("start", "server: start to the list of tools, against mcp-server-git", "clone.ratio.start.seconds", 1),
+    *(
+        _server(name, f"server: {name}, against mcp-server-git", f"clone.ratio.{name}.p50_ms", 1)
+        for name in ("status", "diff", "log")
+    ),
+    _server("large", "server: git_status over git status, many files", "large.plain_git_status.ratio", 1.3),
+    _server("call", "server: a call in memory, ms", "record_list.p50_ms", 5, "benchmarks.mcp_in_memory"),
 )
 """The two-core CPU column of the gates."""
 
