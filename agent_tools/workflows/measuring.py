@@ -17,7 +17,7 @@ from agent_tools.measure.interference import FOREIGN_LIMIT
 from agent_tools.measure.rungs import arms_design, benchmark_names
 from agent_tools.measure.trainer import Progress, run_environment
 from agent_tools.measure.whatif import check_stages
-from agent_tools.results import CommandOnly, ToolResult
+from agent_tools.results import ToolResult
 from agent_tools.workflows.documents import Docs, Measured, Session, check_session, measured
 from agent_tools.workflows.jobs import JobStarted, start_command
 from agent_tools.workflows.overrides import Overrides, check_overrides
@@ -30,9 +30,7 @@ RENDER_SECONDS = 300
 Phase = Annotated[Literal["val", "train"], Field(description="epochs to profile")]
 Data = Annotated[str, Field(description="folder with images/SPLIT, jsons/SPLIT.json; '' = synthetic receipts")]
 LadderName = Annotated[str, Field(description=" | ".join(benchmark_names()))]
-ForeignLimit = Annotated[
-    float, Field(gt=0, le=1, description="share of CPU that others may use beside a sample"), CommandOnly
-]
+ForeignLimit = Annotated[float, Field(gt=0, le=1, description="CPU share others may use beside a sample")]
 FOREIGN = FOREIGN_LIMIT
 Rounds = Annotated[int, Field(ge=1, le=50, description="under 6 is descriptive")]
 Images = Annotated[int, Field(ge=1)]

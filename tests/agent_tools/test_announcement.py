@@ -81,9 +81,9 @@ def test_what_only_the_command_line_takes_is_refused_with_the_command(tmp_path):
 
     async def run() -> str:
         async with Client(WorkbenchServer(Root.at(tmp_path))) as client:
-            return (await client.call_tool("bench_compare", {"a": "HEAD", "foreign_limit": 1.0})).content[0].text
+            return (await client.call_tool("bench_compare", {"a": "HEAD", "alpha": 0.1})).content[0].text
 
-    assert "`agent-tools bench compare --foreign-limit`" in anyio.run(run)
+    assert "`agent-tools bench compare --alpha`" in anyio.run(run)
     assert not (tmp_path / "outputs").exists()
 
 

@@ -263,8 +263,8 @@ def test_a_large_file_is_read_at_its_end_and_in_its_middle_without_counting_it(t
 
 def test_what_one_call_scans_is_bounded(tmp_path, monkeypatch):
     for module in ("line_pages", "line_search"):
-        monkeypatch.setattr(f"agent_tools.workspace.{module}.SCAN_BYTES", 2000)
-        monkeypatch.setattr(f"agent_tools.workspace.{module}.CHUNK", 500)
+        monkeypatch.setattr(f"agent_tools.workspace.files.{module}.SCAN_BYTES", 2000)
+        monkeypatch.setattr(f"agent_tools.workspace.files.{module}.CHUNK", 500)
     monkeypatch.setattr(files, "COUNTED_BYTES", 1000)
     write(tmp_path, NUMBERED)
     with pytest.raises(FileError, match="have fewer"):
@@ -343,7 +343,7 @@ def test_searching_finds_the_lines_that_python_finds(tmp_path_factory, text, nee
     expected = [f"{number}: {line}".rstrip() for number, line in enumerate(lines, 1) if needle in line]
     with pytest.MonkeyPatch.context() as patch:
         for module in ("line_pages", "line_search"):
-            patch.setattr(f"agent_tools.workspace.{module}.CHUNK", chunk)
+            patch.setattr(f"agent_tools.workspace.files.{module}.CHUNK", chunk)
         found = [line for page in pages(folder, contains=needle, limit=2) for line in page.text.split("\n")]
     assert [line for line in found if line.split(" ")[0].endswith(":")] == expected
 

@@ -11,7 +11,7 @@ from agent_tools.workspace.git import runner as git_module
 from agent_tools.workspace.git.branches import GitBranches, git_branch
 from agent_tools.workspace.git.runner import GitError
 from agent_tools.workspace.root import Root
-from tests.agent_tools.workspace.test_git_writing import everything
+from tests.agent_tools.workspace.git.test_writing import everything
 
 
 def branch(folder: Path, name: str = "", **arguments) -> GitBranches:

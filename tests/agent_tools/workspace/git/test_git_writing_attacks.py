@@ -12,9 +12,9 @@ import pytest
 
 from agent_tools.workspace.git.runner import GitError, Repository
 from agent_tools.workspace.root import Root
-from tests.agent_tools.workspace.test_git_branches import branch
-from tests.agent_tools.workspace.test_git_restoring import restore
-from tests.agent_tools.workspace.test_git_writing import commit
+from tests.agent_tools.workspace.git.test_branches import branch
+from tests.agent_tools.workspace.git.test_restoring import restore
+from tests.agent_tools.workspace.git.test_writing import commit
 
 HOOKS = (
     *("applypatch-msg", "pre-applypatch", "post-applypatch", "pre-commit", "pre-merge-commit", "prepare-commit-msg"),

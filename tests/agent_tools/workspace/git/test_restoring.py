@@ -12,7 +12,7 @@ from agent_tools.workspace.git import restoring as git_restoring
 from agent_tools.workspace.git.restoring import GitRestored, git_restore
 from agent_tools.workspace.git.runner import GitError
 from agent_tools.workspace.root import Root, RootError
-from tests.agent_tools.workspace.test_git_writing import everything
+from tests.agent_tools.workspace.git.test_writing import everything
 
 
 def restore(folder: Path, *paths: str, staged: bool = False) -> GitRestored:

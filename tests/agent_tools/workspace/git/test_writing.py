@@ -500,7 +500,7 @@ def test_a_commit_holds_exactly_the_named_paths_and_the_rest_is_as_it_was(states
 KILLED = """
 import sys, tempfile, anyio
 from pathlib import Path
-from tests.agent_tools.workspace.test_git_writing import commit
+from tests.agent_tools.workspace.git.test_writing import commit
 commit(Path(sys.argv[1]), "a.txt", "new.txt")
 """
 
