@@ -174,7 +174,8 @@ async def run_day(folder: Path, rounds: int) -> dict[str, Any]:
         git(folder, "config", name, value)
     # Both sides of the comparison then ask for the same packages, whatever the last real commit changed.
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "chore: a day begins")
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    # A lock of its own: whoever records this day has the machine's, and its comparison would wait for that.
+    environment = {**os.environ, "PYTHONPATH": str(folder), "AGENT_TOOLS_MACHINE_LOCK": str(folder.parent / "lock")}
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "agent_tools.cli", "--root", str(folder), "serve"],
