@@ -44,8 +44,9 @@ def pages_of(job: ReadingJob) -> Iterator[Opened | PageRead]:
             yield from (pdf.read(number) for number in chosen)
         return
     found = _other(path, head, job)
+    chosen = _chosen(job, len(found))
     yield Opened(total=len(found), chosen=len(_wanted(job, len(found))))
-    yield from (found[number - 1] for number in _chosen(job, len(found)))
+    yield from (found[number - 1] for number in chosen)
 
 
 def _other(path: Path, head: bytes, job: ReadingJob) -> list[PageRead]:

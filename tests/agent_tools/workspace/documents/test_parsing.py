@@ -374,3 +374,10 @@ def test_no_word_is_lost_or_doubled_wherever_words_stand(places):
         ]
     )
     assert sorted(told.split()) == sorted(word.text for word in words)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html", "a.json"])
+def test_pages_that_a_text_does_not_have_are_refused_in_a_sentence(root, name):
+    (root.path / name).write_text('{"images": {}}' if name == "a.json" else "<p>one</p>")
+    with pytest.raises(DocumentError, match=rf"'{name}' has (1 pages, and none of 3|no pages)"):
+        anyio.run(partial(document_parse, root, name, pages="3"))
