@@ -7,6 +7,7 @@ tests run, makes one run. After each, the job's result holds the last outcome an
 from __future__ import annotations
 
 import fcntl
+import signal
 import sys
 import time
 from argparse import ArgumentParser
@@ -99,6 +100,7 @@ async def watch(root: Root, paths: tuple[str, ...], idle_seconds: float, max_sec
     with _alone(root):
         async with anyio.create_task_group() as group:
             group.start_soon(_end_with_supervisor, reporter, group.cancel_scope)
+            group.start_soon(_end_with_signals, group.cancel_scope)
             run = partial(_run, root, paths, max_seconds, told, tree)
             await _follow(batches, tree, run, idle_seconds, told)
             group.cancel_scope.cancel()
@@ -153,6 +155,14 @@ async def _end_with_supervisor(reporter: Reporter, scope: anyio.CancelScope) -> 
     while reporter.progress_path is not None:
         await anyio.sleep(GUARD_SECONDS)
         if observed(reporter.progress_path.parent).status not in ACTIVE:
+            scope.cancel()
+            return
+
+
+async def _end_with_signals(scope: anyio.CancelScope) -> None:
+    """What a run of tests has put into the folder for temporary files goes with it."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _number in signals:
             scope.cancel()
             return
 

@@ -163,12 +163,15 @@ def test_there_is_one_watch_per_repository_and_stopping_none_is_no_error(root):
         watch_start(root, paths=("../elsewhere",))
 
 
-def test_a_stop_ends_the_tests_that_run(root):
+def test_a_stop_ends_the_tests_that_run(root, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (root.path / "test_slow.py").write_text(SLOW)
     job = watch_start(root).job
-    until(lambda: len(marked(JOB_VARIABLE, job)) >= 2)
+    until(lambda: bool(list((tmp_path / "temporary").rglob("report-*"))), 60)
     assert watch_stop(root).status == "cancelled"
     assert marked(JOB_VARIABLE, job) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "watch"])
