@@ -97,6 +97,9 @@ def outside_of(root: Path) -> dict[str, tuple[int, bytes]]:
         # The trainer's torch makes an empty folder for its compiler in whatever folder for temporary files it has.
         if path.is_relative_to(root) or path.parent == root.parent or path.name.startswith("torchinductor_"):
             continue
+        # A job that is ended before it listens to signals leaves its own, empty folder for temporary files.
+        if path.parent.name == "temporary" and path.name.startswith("agent-tools-") and not any(path.iterdir()):
+            continue
         data = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         found[str(path.relative_to(root.parent))] = (path.lstat().st_mtime_ns, data)
     return found
