@@ -122,9 +122,9 @@ def test_a_mount_that_would_open_this_machine_is_refused(root, tmp_path, monkeyp
 
 def test_a_mount_is_read_only_and_lies_where_it_was_asked_for(root, tmp_path, monkeypatch):
     (tmp_path / "a" / "b").mkdir(parents=True)
-    found = _binds(root, "a/b,a:/work/x")
+    found = _binds(root, "a/b,a:/srv/x")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:2375")
-    assert [(one["Target"], one["ReadOnly"]) for one in found] == [("/mnt/a/b", True), ("/work/x", True)]
+    assert [(one["Target"], one["ReadOnly"]) for one in found] == [("/mnt/a/b", True), ("/srv/x", True)]
     assert found[0]["Source"] == str(tmp_path / "a" / "b")
     with pytest.raises(EngineError, match="another machine"):
         _binds(root, "a")
