@@ -32,6 +32,7 @@ from benchmarks.harness import (
     labelled_images,
     positive,
 )
+from benchmarks.peer_environment import PeerMissingError, find_python
 from benchmarks.postprocess import network_like_map
 from ocr.datasets.transforms import letterbox_matrix
 from ocr.utils.polygons import transform_points
@@ -68,42 +69,6 @@ ARMS = {
 }
 
 
-class DoctrMissingError(BenchmarkError):
-    """No environment with a docTR that can be imported; the text says why."""
-
-
-def make_environment(folder: Path) -> Path:
-    """Make an environment with docTR in `folder` unless it is there, and return its interpreter.
-
-    Raises:
-        DoctrMissingError: pip could not install it.
-    """
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    for packages in ENVIRONMENT:
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
-            raise DoctrMissingError(f"pip could not install {' '.join(packages)}: {last[0]}")
-    return python
-
-
-def find_python(given: argparse.Namespace) -> Path:
-    """Return docTR's interpreter, from `--python` or `--setup`.
-
-    Raises:
-        DoctrMissingError: neither is given, or it has no docTR.
-    """
-    python: Path | None = make_environment(given.setup.absolute()) if given.setup else given.python
-    if python is None:
-        raise DoctrMissingError("give --python PATH of an environment with docTR, or --setup DIR to make one")
-    if not python.is_file():
-        raise DoctrMissingError(f"{python} is no interpreter; give --python PATH, or --setup DIR to make one")
-    return python
-
-
 def make_task(data: Path | None, batch: int, side: int) -> tuple[Task, str]:
     """Return a batch of the first receipts and its content hash."""
     images, dataset = network_input(data, batch, side)
@@ -122,7 +87,7 @@ def run_arm(arm: Arm, python: Path, task: Path, passes: int) -> dict[str, float]
     """Run one arm in a fresh process; return its validation and training images per second, and its boxes.
 
     Raises:
-        DoctrMissingError: docTR cannot be imported.
+        PeerMissingError: docTR cannot be imported.
         BenchmarkError: the process failed otherwise.
     """
     module = "benchmarks.doctr_ours" if arm.ours else "benchmarks.doctr_peer"
@@ -132,7 +97,7 @@ def run_arm(arm: Arm, python: Path, task: Path, passes: int) -> dict[str, float]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        kind = DoctrMissingError if "ModuleNotFoundError" in last else BenchmarkError
+        kind = PeerMissingError if "ModuleNotFoundError" in last else BenchmarkError
         raise kind(f"{module} failed in {command[0]}: {last}")
     rates: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return rates
@@ -174,11 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         task_file = Path(name) / "task.npz"
         try:
-            python = find_python(given)
+            python = find_python(given.setup, given.python, "docTR", ENVIRONMENT)
             task, line["dataset"] = make_task(given.data, given.images, given.size)
             task.save(task_file)
             rows = interleaved(python, task_file, given.rounds, given.passes)
-        except DoctrMissingError as error:
+        except PeerMissingError as error:
             sys.stdout.write(json.dumps({**line, "skipped": str(error)}) + "\n")
             return
     found = ratios(rows)

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.context import ROOT, git
-from benchmarks.harness import BenchmarkError, positive
+from benchmarks.harness import positive
+from benchmarks.peer_environment import PeerMissingError, find_python
 from benchmarks.stdio_client import StdioServer
 
 REFERENCE = "mcp-server-git==2026.10.19"
@@ -37,10 +38,6 @@ COMMITS = 20
 CHANGED = 5
 
 Figures = dict[str, float]
-
-
-class ReferenceMissingError(BenchmarkError):
-    """No environment with the reference server; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -76,35 +73,15 @@ class Arm:
         return StdioServer(self.command(repository), ROOT, environment)
 
 
-def make_environment(folder: Path) -> Path:
-    """Make an environment with the reference server in `folder` unless it is there, and return its interpreter.
-
-    Raises:
-        ReferenceMissingError: pip could not install it.
-    """
-    python = folder / "bin" / "python"
-    if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", REFERENCE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["pip said nothing"]
-        raise ReferenceMissingError(f"pip could not install {REFERENCE}: {last[0]}")
-    return python
-
-
-def find_python(setup: Path | None, python: Path | None) -> Path:
+def reference_python(setup: Path | None, python: Path | None) -> Path:
     """Return the reference server's interpreter.
 
     Raises:
-        ReferenceMissingError: neither is given, or it has no such server.
+        PeerMissingError: none is given or can be made, or it has no such server.
     """
-    found = make_environment(setup.absolute()) if setup else python
-    if found is None:
-        raise ReferenceMissingError("give --setup DIR to make an environment with mcp-server-git, or --python PATH")
-    probe = [str(found), "-c", "import mcp_server_git"]
-    if not found.is_file() or subprocess.run(probe, capture_output=True, check=False).returncode:
-        raise ReferenceMissingError(f"{found} is no interpreter with mcp-server-git; --setup DIR makes one")
+    found = find_python(setup, python, "mcp-server-git", [[REFERENCE]])
+    if subprocess.run([str(found), "-c", "import mcp_server_git"], capture_output=True, check=False).returncode:
+        raise PeerMissingError(f"{found} is no interpreter with mcp-server-git; --setup DIR makes one")
     return found
 
 
@@ -263,8 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     line: dict[str, Any] = {"work": "start, status, diff and log over stdio", "reference": REFERENCE, **_asked(given)}
     try:
-        arms = [Arm("ours", Path(sys.executable)), Arm("theirs", find_python(given.setup, given.python))]
-    except ReferenceMissingError as error:
+        arms = [Arm("ours", Path(sys.executable)), Arm("theirs", reference_python(given.setup, given.python))]
+    except PeerMissingError as error:
         sys.stdout.write(json.dumps({**line, "skipped": str(error)}) + "\n")
         return
     order = random.Random(given.seed)  # noqa: S311  # an order, no secret

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import anyio.abc
 import anyio.to_thread
 import psutil
 
+import agent_tools
 from agent_tools.records.errors import WorkbenchError
 
 CALL_VARIABLE = "AGENT_TOOLS_CALL"
@@ -174,6 +176,39 @@ async def run_bounded(
             await process.aclose()
     code = process.returncode if process.returncode is not None else -signal.SIGKILL
     return Finished(code, bytes(streams.output), bytes(streams.errors), limit.cancelled_caught, streams.truncated)
+
+
+async def run_own_module(
+    module: str,
+    job: str,
+    *,
+    folder: Path,
+    seconds: float,
+    output_cap: int,
+    variables: Mapping[str, str] | None = None,
+    watch: Callable[[], Awaitable[None]] | None = None,
+) -> Finished:
+    """Run a module of this program in a bounded process that inherits nothing but what `variables` name.
+
+    Args:
+        module: its dotted name.
+        job: its one argument.
+        folder: working directory; a module in it never stands in for one of ours.
+        seconds: see `run_bounded`, as `output_cap` and `watch`.
+        variables: for its environment.
+
+    Raises:
+        ProcessError: the interpreter cannot be started.
+    """
+    program = str(Path(agent_tools.__file__).parents[1])
+    return await run_bounded(
+        [sys.executable, "-P", "-m", module, job],
+        folder=folder,
+        environment={"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": program, **(variables or {})},
+        seconds=seconds,
+        output_cap=output_cap,
+        watch=watch,
+    )
 
 
 def _end_tree(pid: int, token: str) -> None:

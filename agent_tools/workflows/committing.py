@@ -18,13 +18,13 @@ from agent_tools.jobs.processes import Finished, run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import RepositoryText, page
 from agent_tools.workflows.commit_messages import structured_message
-from agent_tools.workspace.git.entries import listed, shown_name
+from agent_tools.workspace.git.entries import listed
 from agent_tools.workspace.git.hooks import foreign_hooks
 from agent_tools.workspace.git.identity import author_variables, user_settings
 from agent_tools.workspace.git.runner import Repository, shown_lines
 from agent_tools.workspace.git.writing import Proposal, check_out, make_commit, propose
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.untrusted import shown
+from agent_tools.workspace.untrusted import shown, shown_name
 
 CHECK_SECONDS = 120.0
 PROBLEMS_SHOWN = 5

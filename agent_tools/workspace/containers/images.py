@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -14,8 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-import agent_tools
-from agent_tools.jobs.processes import Finished, run_bounded
+from agent_tools.jobs.processes import Finished, run_own_module
 from agent_tools.results import Positional, RepositoryText
 from agent_tools.workspace.containers.builder import LOG_CHARACTERS, BuildAnswer, BuildJob
 from agent_tools.workspace.containers.dockerfile_fetches import fetched
@@ -146,17 +144,12 @@ async def _run(job: BuildJob, log: Path, seconds: float, report: Report | None) 
             done, total, words = steps[-1]
             await report(float(done) - 1, float(total), shown(words)[:100])
 
-    return await run_bounded(
-        # -P: a module of the repository must not stand in for one of ours.
-        [sys.executable, "-P", "-m", BUILDER, job.model_dump_json()],
+    # Without a home nobody's registry passwords are sent along, and none of their helper programs is started.
+    return await run_own_module(
+        BUILDER,
+        job.model_dump_json(),
         folder=Path(job.root),
-        environment={
-            "PATH": os.defpath,
-            "PYTHONPATH": str(Path(agent_tools.__file__).parents[1]),
-            # Nobody's registry passwords are sent along, and none of their helper programs is started.
-            "HOME": "/nonexistent",
-            **{name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ},
-        },
+        variables={name: os.environ[name] for name in ENGINE_VARIABLES if name in os.environ},
         seconds=seconds,
         output_cap=OUTPUT_CAP,
         watch=follow,

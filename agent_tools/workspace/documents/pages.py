@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-import agent_tools
-from agent_tools.jobs.processes import Finished, run_bounded
+from agent_tools.jobs.processes import Finished, run_own_module
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -123,17 +120,8 @@ async def read(file: Path, name: str, job: ReadingJob) -> Document:
     Raises:
         DocumentError: encrypted, damaged from the start, of another kind, or without the pages asked for.
     """
-    finished = await run_bounded(
-        # -P: a module of the repository must not stand in for one of ours.
-        [sys.executable, "-P", "-m", READER, job.model_dump_json()],
-        folder=file.parent,
-        environment={
-            "PATH": os.defpath,
-            "HOME": "/nonexistent",
-            "PYTHONPATH": str(Path(agent_tools.__file__).parents[1]),
-        },
-        seconds=job.seconds,
-        output_cap=OUTPUT_CAP,
+    finished = await run_own_module(
+        READER, job.model_dump_json(), folder=file.parent, seconds=job.seconds, output_cap=OUTPUT_CAP
     )
     opened, pages = _understood(finished.output)
     if opened is None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from agent_tools.workspace.python_syntax import UNPARSABLE, parse_python
 
 MOST_STATEMENT_LINES = 8
 """A longer assignment or call outside of functions (a table, say) keeps its first and its last line."""
@@ -46,11 +47,8 @@ def outline(text: str) -> str | None:
     Private functions keep their signature only. None where it is not Python.
     """
     try:
-        with warnings.catch_warnings():
-            # Of somebody else's code: an odd escape in a string is not our concern.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parse_python(text)
+    except UNPARSABLE:
         return None
     lines = _LINE_END.split(text)
     kept, after = list[str](), 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent_tools.workspace.git.runner import GitError, Repository, shown_lines
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.untrusted import shown
+from agent_tools.workspace.untrusted import shown, shown_name
 
 NAMES_SHOWN = 5
 
@@ -75,11 +75,6 @@ def pathspecs(root: Root, paths: Sequence[str]) -> list[str]:
 def is_below(path: str, spec: str) -> bool:
     """Tell whether a pathspec names a path, or a folder that it lies in."""
     return spec in (".", path) or path.startswith(f"{spec}/")
-
-
-def shown_name(raw: str) -> str:
-    """A path for a result: on one line, nothing invisible."""
-    return shown(os.fsencode(raw)).replace("\n", "<U+000A>").replace("\t", "<U+0009>")
 
 
 def listed(paths: Sequence[str]) -> str:

@@ -10,11 +10,11 @@ from typing import Annotated
 from pydantic import Field
 
 from agent_tools.results import Cursor, RepositoryText, ResponseFormat, offset, page
-from agent_tools.workspace.git.entries import parse_status, pathspecs, shown_name
+from agent_tools.workspace.git.entries import parse_status, pathspecs
 from agent_tools.workspace.git.runner import EMPTY_TREE, OUTPUT_CAP, GitError, Repository, shown_lines
 from agent_tools.workspace.kept_outputs import keep
 from agent_tools.workspace.root import Root
-from agent_tools.workspace.untrusted import shown
+from agent_tools.workspace.untrusted import shown, shown_name
 
 LINE_CAP = 500
 HEAD = "HEAD"

@@ -20,11 +20,11 @@ from agent_tools.workspace.git.entries import (
     parse_status,
     pathspecs,
     refuse_needed_filters,
-    shown_name,
 )
 from agent_tools.workspace.git.runner import GitError, Repository, complaint, shown_lines
 from agent_tools.workspace.kept_outputs import MOST_BYTES, keep
 from agent_tools.workspace.root import Root
+from agent_tools.workspace.untrusted import shown_name
 
 LARGEST_PATCH = MOST_BYTES // 4
 """Bytes; a larger one would push too much else out of what is kept."""

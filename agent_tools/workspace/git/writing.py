@@ -23,11 +23,10 @@ from agent_tools.workspace.git.entries import (
     parse_status,
     pathspecs,
     refuse_needed_filters,
-    shown_name,
 )
 from agent_tools.workspace.git.index import Index, read_index, replace_index, write_index
 from agent_tools.workspace.git.runner import EMPTY_TREE, GitError, Repository, shown_lines
-from agent_tools.workspace.untrusted import shown
+from agent_tools.workspace.untrusted import shown, shown_name
 
 ATTEMPTS = 5
 """How often the index may change between reading and replacing it, which takes milliseconds."""

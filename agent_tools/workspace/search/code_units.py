@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
+from agent_tools.workspace.python_syntax import UNPARSABLE, parse_python
 from agent_tools.workspace.search.document_units import Section, sections_of
 
 Kind = Literal["function", "class", "constant", "module", "heading", "config", "target", "file"]
@@ -22,9 +22,6 @@ PROSE = ("heading", "config", "target", "file")
 
 DATA_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv", ".svg", ".lock", ".xml", ".ipynb", ".min.js", ".map"})
 """Found by name alone: what they hold is data, and would drown the code."""
-
-UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
-"""What parsing a file of Python can end with."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def units_of(path: str, text: str) -> FileUnits:
     if suffix in (".py", ".pyi"):
         try:
             return FileUnits(_python_units(path, text))
-        except UNREADABLE as error:
+        except UNPARSABLE as error:
             where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             return FileUnits([_whole(text)], f"indexed as plain text: not valid Python{where}")
     return FileUnits([_of_section(section) for section in sections_of(path, text)])
@@ -83,18 +80,6 @@ def units_of(path: str, text: str) -> FileUnits:
 def named_only(problem: str = "") -> FileUnits:
     """Return the units of a file that is found by its name alone."""
     return FileUnits([Unit("file", "", 1, 1)], problem)
-
-
-def parsed(text: str) -> ast.Module:
-    """Parse Python.
-
-    Raises:
-        SyntaxError: it is none; ValueError, RecursionError or MemoryError where the text is made to break a parser.
-    """
-    with warnings.catch_warnings():
-        # What a file's own escapes deserve to be warned of is no matter of whoever searches it.
-        warnings.simplefilter("ignore")
-        return ast.parse(text)
 
 
 def is_test(path: str) -> bool:
@@ -116,7 +101,7 @@ def _whole(text: str) -> Unit:
 
 
 def _python_units(path: str, text: str) -> list[Unit]:
-    tree = parsed(text)
+    tree = parse_python(text)
     lines = text.split("\n")
     module = ast.get_docstring(tree) or ""
     reader = _Reader(lines, module.partition("\n")[0])

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import Literal
 
-from agent_tools.workspace.search.code_units import UNREADABLE, parsed
+from agent_tools.workspace.python_syntax import UNPARSABLE, parse_python
 
 UseKind = Literal["definition", "import", "call", "reference", "setting", "mention", "test"]
 
@@ -30,8 +30,8 @@ def python_uses(text: str, name: str) -> list[Use] | None:
     """
     try:
         finder = _Finder(name)
-        finder.visit(parsed(text))
-    except UNREADABLE:
+        finder.visit(parse_python(text))
+    except UNPARSABLE:
         return None
     seen: dict[tuple[int, str], Use] = {}
     for use in sorted(finder.uses, key=lambda use: (use.line, _ORDER.index(use.kind))):

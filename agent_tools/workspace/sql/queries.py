@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-import agent_tools
-from agent_tools.jobs.processes import run_bounded
+from agent_tools.jobs.processes import run_own_module
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import Cursor, RepositoryText, offset
 from agent_tools.workspace.root import Root
@@ -107,14 +103,7 @@ async def sql_query(
 
 async def _ask(root: Root, file: str, query: str, start: int, limit: int, seconds: int) -> dict[str, Any]:
     job = {"root": str(root.path), "query": query, "start": start, "limit": limit, "file": _checked(root, file)}
-    finished = await run_bounded(
-        # -P: a module of the repository that is asked must not stand in for one of ours.
-        [sys.executable, "-P", "-m", ENGINE, json.dumps(job)],
-        folder=root.path,
-        environment={"PATH": os.defpath, "PYTHONPATH": str(Path(agent_tools.__file__).parents[1])},
-        seconds=seconds,
-        output_cap=OUTPUT_CAP,
-    )
+    finished = await run_own_module(ENGINE, json.dumps(job), folder=root.path, seconds=seconds, output_cap=OUTPUT_CAP)
     if finished.timed_out:
         raise SqlError(f"The query was stopped after {seconds} s; ask for less, or raise max_seconds (60 at most).")
     if finished.exit_code != 0:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent_tools.workspace.python_syntax import UNPARSABLE, parse_python
+
 DIGESTS_VARIABLE = "AGENT_TOOLS_IMPORT_DIGESTS"
 """Names the file that holds the digest of each test file as it was when all of its tests last ran."""
 
@@ -153,8 +155,8 @@ def _read(path: Path) -> _Source:
     except OSError:
         return _Source(whole="")
     try:
-        tree = ast.parse(data)
-    except (SyntaxError, ValueError, RecursionError):
+        tree = parse_python(data)
+    except UNPARSABLE:
         return _Source(whole=_hash(data), at_import=_hash(data))
     nodes = list(ast.walk(tree))
     lines = data.splitlines()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent_tools.records.errors import WorkbenchError
+from agent_tools.workspace.python_syntax import UNPARSABLE, parse_python
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
@@ -95,8 +96,8 @@ class SourceModule:
         """
         module = cls(root, path, _dotted(root, path))
         try:
-            tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError) as error:
+            tree = parse_python(path.read_bytes())
+        except (OSError, *UNPARSABLE) as error:
             raise TargetError(f"{root.relative(path)} cannot be parsed: {error}.") from error
         for node in _top_level(tree.body):
             module._bind(node)

@@ -130,3 +130,13 @@ def test_a_missing_program_is_a_sentence(tmp_path):
 
     with pytest.raises(ProcessError, match="no-such-program cannot be started"):
         anyio.run(call)
+
+
+def test_a_module_of_the_folder_does_not_stand_in_for_one_that_ours_needs(tmp_path):
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong one')")
+    engine = "agent_tools.workspace.sql.engine"
+    finished = anyio.run(
+        partial(processes.run_own_module, engine, "{}", folder=tmp_path, seconds=20, output_cap=10_000)
+    )
+    assert b"the wrong one" not in finished.errors
+    assert finished.exit_code in (0, 1)

@@ -63,14 +63,8 @@ PLANTS = {
 
 
 @pytest.fixture
-def planted(repository, git, payload, tmp_path):
+def planted(repository, inner, git, payload, tmp_path):
     """Two branches with other content, a submodule, hooks of every name; and a way to plant one more thing."""
-    inner = repository / "inner"
-    inner.mkdir()
-    git(inner, "init", "-q")
-    (inner / "x").write_text("x\n")
-    git(inner, "add", "x")
-    git(inner, "commit", "-qm", "inner")
     (repository / ".gitmodules").write_text('[submodule "inner"]\n\tpath = inner\n\turl = ./inner\n\tignore = none\n')
     (repository / "b.txt").write_text("b\n")
     git(repository, "-c", "advice.addEmbeddedRepo=false", "add", ".")

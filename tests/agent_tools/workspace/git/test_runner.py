@@ -378,13 +378,7 @@ def test_hooks_never_run(repository, git, payload, marker):
     assert not marker.exists()
 
 
-def test_a_submodule_cannot_run_a_program_either(repository, git, payload, marker):
-    inner = repository / "inner"
-    inner.mkdir()
-    git(inner, "init", "-q")
-    (inner / "x").write_text("x\n")
-    git(inner, "add", "x")
-    git(inner, "commit", "-qm", "inner")
+def test_a_submodule_cannot_run_a_program_either(repository, inner, git, payload, marker):
     git(repository, "-c", "advice.addEmbeddedRepo=false", "add", "inner")
     git(repository, "commit", "-qm", "with submodule")
     git(inner, "commit", "-q", "--allow-empty", "-m", "moved")

@@ -15,6 +15,8 @@ from agent_tools.jobs.processes import marked
 from agent_tools.workspace.notebooks.running import NotebookRun, notebook_run
 from agent_tools.workspace.root import Root
 
+CHILD = "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)"
+"""What a cell runs that leaves a process behind."""
 MARKER = f"notebook-{os.getpid()}-"
 """Another run of these tests on this machine has processes of its own."""
 

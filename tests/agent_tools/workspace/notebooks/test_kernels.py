@@ -23,6 +23,7 @@ from agent_tools.workspace.notebooks.running import NotebookError, NotebookRun, 
 from agent_tools.workspace.root import Root
 from tests.agent_tools.jobs.waiting import until_ended
 from tests.agent_tools.workspace.notebooks.small_notebooks import (
+    CHILD,
     MARKER,
     outputs,
     processes,
@@ -31,8 +32,6 @@ from tests.agent_tools.workspace.notebooks.small_notebooks import (
     until_async,
     write,
 )
-
-CHILD = "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)"
 
 CALL = """
 import sys, anyio

@@ -21,6 +21,7 @@ from agent_tools.workspace.notebooks import running as notebooks
 from agent_tools.workspace.notebooks.running import NotebookError, notebook_run
 from agent_tools.workspace.root import Root, RootError
 from tests.agent_tools.workspace.notebooks.small_notebooks import (
+    CHILD,
     MARKER,
     outputs,
     processes,
@@ -29,8 +30,6 @@ from tests.agent_tools.workspace.notebooks.small_notebooks import (
     until_async,
     write,
 )
-
-CHILD = "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)"
 
 
 def digest(path: Path) -> str:
