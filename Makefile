@@ -40,7 +40,7 @@ test-slurm: setup
 
 # Images and containers, in a Docker engine made for them; as root, which also installs it where it is missing.
 test-docker: setup
-	bash scripts/docker_engine.sh $(BIN)/python -m pytest -m docker tests/agent_tools/workspace/test_containers_for_real.py
+	bash scripts/docker_engine.sh $(BIN)/python -m pytest -m docker tests/agent_tools/workspace/containers/test_containers_for_real.py
 
 # The web page of the handbook in a headless Chromium; as root, this also installs it where it is missing.
 test-web: setup
