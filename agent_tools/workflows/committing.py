@@ -24,6 +24,7 @@ from agent_tools.workspace.git.identity import author_variables, user_settings
 from agent_tools.workspace.git.runner import Repository, shown_lines
 from agent_tools.workspace.git.writing import Proposal, check_out, make_commit, propose
 from agent_tools.workspace.root import Root
+from agent_tools.workspace.search.index import refresh
 from agent_tools.workspace.untrusted import shown, shown_name
 
 CHECK_SECONDS = 120.0
@@ -77,9 +78,9 @@ async def git_commit(
         proposal = await propose(repository, paths, folder)
         unchecked = await _check_documents(root, proposal, folder / "tree")
         commit = await make_commit(proposal, message, author, folder)
-    _refresh_search_index(root, proposal)
+    unindexed = await _refresh_search_index(root)
     hooks = await _unrun_hooks(repository, settings)
-    notes = [_counted(proposal), unchecked, _unfiltered(proposal.filters), hooks, _unsigned(repository)]
+    notes = [_counted(proposal), unchecked, _unfiltered(proposal.filters), hooks, _unsigned(repository), unindexed]
     files, _ = page([f"{letter} {shown_name(path)}" for letter, path in proposal.files], 0, 200, 10_000)
     return GitCommitted(commit=commit, files=files, note="; ".join(filter(None, notes)))
 
@@ -88,8 +89,13 @@ def _counted(proposal: Proposal) -> str:
     return f"on {shown(proposal.branch)}: {len(proposal.files)} files"
 
 
-def _refresh_search_index(root: Root, proposal: Proposal) -> None:
-    """Where the search index learns of the commit, as it does by the post-commit hook."""
+async def _refresh_search_index(root: Root) -> str:
+    """Let the search index learn of the commit, as the post-commit hook does; say so where it cannot."""
+    try:
+        await refresh(root)
+    except WorkbenchError as error:
+        return f"the search index was not refreshed: {error}"
+    return ""
 
 
 # --- the documents -----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,23 @@ def test_without_a_name_or_an_address_the_two_commands_are_named(changed, tmp_pa
     said = refused(changed, GitError, "git does not know who commits", "a.txt")
     assert "git config --global user.name" in said
     assert "git config --global user.email" in said
+
+
+def test_the_search_index_knows_what_was_committed(changed):
+    (changed / "zebra.py").write_text("def count_zebras():\n    '''Count them.'''\n")
+    assert "index" not in commit(changed, ".").note
+    with sqlite3.connect(f"file:{changed / 'outputs/index/code.sqlite'}?mode=ro", uri=True) as index:
+        paths = {path for (path,) in index.execute("select path from files")}
+    index.close()
+    assert "zebra.py" in paths
+
+
+def test_an_index_that_cannot_be_written_leaves_the_commit_and_is_said_so(changed, git):
+    (changed / "outputs").mkdir()
+    (changed / "outputs/index").write_text("in the way")
+    answer = commit(changed, "a.txt")
+    assert git(changed, "rev-parse", "HEAD").strip() == answer.commit
+    assert "the search index was not refreshed" in answer.note
 
 
 def test_what_plain_git_would_have_run_is_named(changed, git):
