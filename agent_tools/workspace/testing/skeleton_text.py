@@ -121,7 +121,7 @@ class Skeleton:
         if target.is_manager:
             return _indented([f"with {call} as result:", "    assert result == ...  # TODO"], 4)
         if target.is_generator:
-            return _indented([f"result = list({call})", "assert result == []  # TODO"], 4)
+            return _indented([f"result = list({call})", "assert result == [...]  # TODO"], 4)
         return _indented(self._checked(call, target, checks), 4)
 
     def _checked(self, call: str, target: Target, checks: bool) -> list[str]:
