@@ -123,19 +123,20 @@ class Tool:
         return create_model(f"{self.name}_arguments", __base__=_Arguments, **fields)
 
     def check_offered(self, arguments: Mapping[str, Any]) -> None:
-        """Check what a client of the server gives.
+        """Refuse names that a client of the server may not give; values are checked by `check`.
 
         Raises:
-            ArgumentError: as `check` does, and where only the command line takes an argument.
+            ArgumentError: an unknown name (the nearest that may be given is named), or one of the command line only.
         """
         for name in arguments:
-            if name in self.parameters and name not in self.offered:
+            if name not in self.parameters:
+                raise ArgumentError(self._unknown(name, self.offered))
+            if name not in self.offered:
                 flag = name.replace("_", "-")
                 raise ArgumentError(
                     f"{self.name} takes {name!r} on the command line only: `{self.command_line} --{flag}`. "
                     f"Here it has: {', '.join(self.offered)}."
                 )
-        self.check(arguments)
 
     def check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments, validated and complete.
@@ -145,7 +146,7 @@ class Tool:
         """
         for name in arguments:
             if name not in self.parameters:
-                raise ArgumentError(self._unknown(name))
+                raise ArgumentError(self._unknown(name, self.parameters))
         try:
             model = self._model.model_validate({name: self._parsed(name, arguments[name]) for name in arguments})
         except ValidationError as error:
@@ -167,9 +168,9 @@ class Tool:
             "parameters": [one.row() for one in parameters],
         }
 
-    def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.parameters, n=1, cutoff=0.4)
-        valid = ", ".join(self.parameters)
+    def _unknown(self, name: str, known: Mapping[str, Any]) -> str:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        valid = ", ".join(known)
         return f"{self.name} has no argument {name!r}{f'; did you mean {near[0]!r}' if near else ''}? It has: {valid}."
 
     def _parsed(self, name: str, value: Any) -> Any:

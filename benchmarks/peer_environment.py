@@ -22,11 +22,13 @@ def make_environment(folder: Path, installs: Sequence[Sequence[str]]) -> Path:
         installs: the packages of each call of pip, in order.
 
     Raises:
-        PeerMissingError: pip could not install something.
+        PeerMissingError: it could not be made, or pip could not install something.
     """
     python = folder / "bin" / "python"
     if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        made = subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise PeerMissingError(f"no environment could be made in {folder}: {(made.stdout or made.stderr).strip()}")
     for packages in installs:
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

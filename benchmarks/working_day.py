@@ -23,17 +23,16 @@ import anyio
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from benchmarks.context import git
+from agent_tools.jobs.folders import ACTIVE
+from benchmarks.context import ROOT, git
 from benchmarks.harness import BenchmarkError, positive
 
-ROOT = Path(__file__).resolve().parent.parent
 CHARACTERS_PER_TOKEN = 4
 CHANGED = "ocr/metrics/icdar.py"
 """What the day changes; the comparison's command runs it."""
 TESTS = "tests/ocr/metrics/test_icdar.py"
 COMPARED = "python -m benchmarks.matching --images 20"
 JOB_SECONDS = 600.0
-RUNNING = ("queued", "starting", "running")
 
 
 @dataclass
@@ -82,7 +81,7 @@ async def finished(day: Day, job: str) -> dict[str, Any]:
         BenchmarkError: it failed, or took too long.
     """
     deadline = time.monotonic() + JOB_SECONDS
-    while (status := await day.ask("job_status", job=job, wait=50, limit=5))["status"] in RUNNING:
+    while (status := await day.ask("job_status", job=job, wait=50, limit=5))["status"] in ACTIVE:
         expect(time.monotonic() < deadline, f"{job} takes over {JOB_SECONDS:.0f} s", status)
     expect(status["status"] == "finished", f"{job} did not finish", status)
     return status

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,7 +25,7 @@ from agent_tools.jobs.folders import (
     is_recent,
     read_state,
 )
-from agent_tools.jobs.processes import end_all, is_alive, marked
+from agent_tools.jobs.processes import end_all, is_alive, marked, own_module, with_program
 from agent_tools.records.store import write_atomically
 
 JOB_VARIABLE = "AGENT_TOOLS_JOB"
@@ -76,11 +75,17 @@ def launch(folder: Path, root: Path) -> None:
     Raises:
         JobError: it did not start.
     """
-    command = [sys.executable, "-m", "agent_tools.jobs.supervisor", str(folder), str(root)]
+    command = [*own_module("agent_tools.jobs.supervisor"), str(folder), str(root)]
     # The supervisor detaches itself and this process ends at once, so nobody is left to wait for it.
     try:
         answer = subprocess.run(
-            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, timeout=START_SECONDS, check=False
+            command,
+            cwd=root,
+            env=with_program(os.environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=START_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise JobError(f"The supervisor of job {folder.name} did not start in {START_SECONDS:.0f} s.") from error

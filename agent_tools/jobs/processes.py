@@ -27,6 +27,9 @@ from agent_tools.records.errors import WorkbenchError
 CALL_VARIABLE = "AGENT_TOOLS_CALL"
 """Marks the processes of one bounded call; every descendant inherits it, whatever session it moves to."""
 
+PROGRAM = str(Path(agent_tools.__file__).resolve().parents[1])
+"""The folder that holds the program which runs now."""
+
 GRACE_SECONDS = 1.2
 """Between the polite signal and the final one: enough for a ladder to end its trainer and to record its whole rounds.
 
@@ -178,6 +181,20 @@ async def run_bounded(
     return Finished(code, bytes(streams.output), bytes(streams.errors), limit.cancelled_caught, streams.truncated)
 
 
+def own_module(module: str) -> list[str]:
+    """The words that run a module of this program; nothing in the working directory stands in for one of ours.
+
+    `PROGRAM` has to be on the `PYTHONPATH` of whoever runs them.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
+def with_program(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which the modules of this program are found, before those of any other copy of it."""
+    path = os.pathsep.join(filter(None, (PROGRAM, environment.get("PYTHONPATH", ""))))
+    return {**environment, "PYTHONPATH": path}
+
+
 async def run_own_module(
     module: str,
     job: str,
@@ -200,11 +217,10 @@ async def run_own_module(
     Raises:
         ProcessError: the interpreter cannot be started.
     """
-    program = str(Path(agent_tools.__file__).parents[1])
     return await run_bounded(
-        [sys.executable, "-P", "-m", module, job],
+        [*own_module(module), job],
         folder=folder,
-        environment={"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": program, **(variables or {})},
+        environment={"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": PROGRAM, **(variables or {})},
         seconds=seconds,
         output_cap=output_cap,
         watch=watch,

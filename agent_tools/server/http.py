@@ -107,6 +107,8 @@ def _matched_names(name: str) -> tuple[str, ...]:
         raise DoorError(
             f"--allow-host is {name!r}; give a name or address, with a port or without, such as box.lan:8765."
         )
+    if name.count(":") > 1 and not name.startswith("["):
+        raise DoorError(f"--allow-host is {name!r}; an IPv6 address stands in brackets, as clients send it: [{name}].")
     has_port = name.rpartition("]")[2].count(":") == 1
     return (name,) if has_port else (name, f"{name}:*")
 

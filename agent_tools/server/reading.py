@@ -123,10 +123,9 @@ def completed(root: Root, ref: PromptReference | ResourceTemplateReference, argu
     """
     with in_one_sentence("completion/complete", partial(MCPError, INVALID_PARAMS)):
         if isinstance(ref, PromptReference):
-            values = prompts.names_for(root, ref.name, argument.name, argument.value)
-            return Completion(values=values, total=len(values), has_more=False)
-        kind = next((kind for kind in resources.KINDS if kind.template == ref.uri), None)
-        if kind is None or argument.name != kind.variable:
-            return Completion(values=[], total=0, has_more=False)
-        values, total = resources.completions(root, kind, argument.value)
+            known = prompts.names_for(root, ref.name, argument.name)
+        else:
+            kind = next((kind for kind in resources.KINDS if kind.template == ref.uri), None)
+            known = kind.names(root) if kind is not None and argument.name == kind.variable else iter(())
+        values, total = resources.completions(known, argument.value)
         return Completion(values=values, total=total, has_more=total > len(values))

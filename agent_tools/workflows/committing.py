@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-import agent_tools
-from agent_tools.jobs.processes import Finished, run_bounded
+from agent_tools.jobs.processes import PROGRAM, Finished, own_module, run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import RepositoryText, page
 from agent_tools.workflows.commit_messages import structured_message
@@ -29,9 +27,6 @@ from agent_tools.workspace.untrusted import shown, shown_name
 
 CHECK_SECONDS = 120.0
 PROBLEMS_SHOWN = 5
-
-PROGRAM = Path(agent_tools.__file__).resolve().parents[1]
-"""The folder that holds the program which runs now."""
 
 _OUR_FOLDERS = re.compile(r"docs/ai_handbook|logs/[^/]+/records")
 
@@ -77,10 +72,11 @@ async def git_commit(
         folder = Path(text)
         proposal = await propose(repository, paths, folder)
         unchecked = await _check_documents(root, proposal, folder / "tree")
+        # Before the commit: once it is made, nothing may end in an error.
+        hooks, unsigned = await _unrun_hooks(repository, settings), _unsigned(settings)
         commit = await make_commit(proposal, message, author, folder)
     unindexed = await _refresh_search_index(root)
-    hooks = await _unrun_hooks(repository, settings)
-    notes = [_counted(proposal), unchecked, _unfiltered(proposal.filters), hooks, _unsigned(repository), unindexed]
+    notes = [_counted(proposal), unchecked, _unfiltered(proposal.filters), hooks, unsigned, unindexed]
     files, _ = page([f"{letter} {shown_name(path)}" for letter, path in proposal.files], 0, 200, 10_000)
     return GitCommitted(commit=commit, files=files, note="; ".join(filter(None, notes)))
 
@@ -92,10 +88,9 @@ def _counted(proposal: Proposal) -> str:
 async def _refresh_search_index(root: Root) -> str:
     """Let the search index learn of the commit, as the post-commit hook does; say so where it cannot."""
     try:
-        await refresh(root)
+        return (await refresh(root)).note
     except WorkbenchError as error:
         return f"the search index was not refreshed: {error}"
-    return ""
 
 
 # --- the documents -----------------------------------------------------------------------------------------------
@@ -113,13 +108,13 @@ async def _check_documents(root: Root, proposal: Proposal, tree: Path) -> str:
     await check_out(proposal, tree)
     # The program in the tree makes its documents. It is run only if it is the one that runs now: any other is a
     # program that a repository names.
-    is_own = root.path == PROGRAM
+    is_own = root.path == Path(PROGRAM)
     if (tree / "agent_tools" / "cli.py").exists() and not is_own:
         return "the documents were not checked: this repository has an agent_tools of its own; start the server from it"
     finished = await run_bounded(
-        [sys.executable, "-P", "-m", "agent_tools.cli", "--root", str(tree), "docs", "check", "--json"],
+        [*own_module("agent_tools.cli"), "--root", str(tree), "docs", "check", "--json"],
         folder=tree.parent,
-        environment=_environment(tree if is_own else PROGRAM),
+        environment=_environment(tree if is_own else Path(PROGRAM)),
         seconds=CHECK_SECONDS,
         output_cap=1 << 20,
     )
@@ -174,11 +169,11 @@ def _unfiltered(filters: Mapping[str, str]) -> str:
 
 async def _unrun_hooks(repository: Repository, settings: Mapping[str, str]) -> str:
     elsewhere = settings.get("core.hookspath", "")
-    folder = Path(elsewhere).expanduser() if elsewhere else (await repository.places()).common / "hooks"
+    folder = Path(os.path.expanduser(elsewhere)) if elsewhere else (await repository.places()).common / "hooks"
     names = foreign_hooks(repository.root.path / folder)
     return f"hooks of this repository that were not run: {', '.join(names)}" if names else ""
 
 
-def _unsigned(repository: Repository) -> str:
-    wanted = repository.configured.get("commit.gpgsign", "false").lower() not in ("false", "no", "off", "0")
+def _unsigned(settings: Mapping[str, str]) -> str:
+    wanted = settings.get("commit.gpgsign", "false").lower() not in ("false", "no", "off", "0")
     return "not signed, though commit.gpgSign is set" if wanted else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from agent_tools.jobs import runners
 from agent_tools.jobs.folders import ACTIVE, Job
+from agent_tools.jobs.processes import own_module
 from agent_tools.results import Cursor, RepositoryText, ToolResult, page
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -179,7 +179,7 @@ def start_command(
 
 
 def _program(root: Root) -> list[str]:
-    return [sys.executable, "-m", "agent_tools.cli", "--root", str(root.path)]
+    return [*own_module("agent_tools.cli"), "--root", str(root.path)]
 
 
 def _written(options: dict[str, Any]) -> list[str]:

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,6 +22,7 @@ from agent_tools.handbook.session_files import HANDOVER_PAGE
 from agent_tools.handbook.sessions import all_sessions, named_session, newest_handover
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import RecordStore
+from agent_tools.workflows import resources
 from agent_tools.workflows.records_text import headline
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
@@ -193,10 +193,6 @@ def _session_names(root: Root) -> Iterator[str]:
     return (session.name for session in all_sessions(root.path))
 
 
-def _record_ids(root: Root) -> Iterator[str]:
-    return iter(sorted(RecordStore(root.path).files(), reverse=True))
-
-
 PROMPTS = (
     Prompt(
         "continue_session",
@@ -217,7 +213,7 @@ PROMPTS = (
         "Write findings",
         "Turn a record into findings: render the page, then write what the figures mean into its notes.",
         _finding,
-        (Argument("record", "id of the record; empty to choose", names=_record_ids),),
+        (Argument("record", "id of the record; empty to choose", names=resources.RECORDS.names),),
     ),
     Prompt(
         "review_commit",
@@ -229,7 +225,7 @@ PROMPTS = (
 """Every prompt."""
 
 
-def names_for(root: Root, name: str, argument: str, begun: str) -> list[str]:
-    """Values of an argument that begin as given, where they are known."""
+def names_for(root: Root, name: str, argument: str) -> Iterator[str]:
+    """Values of an argument, where they are known."""
     choices = next((one.names for one in find(name).arguments if one.name == argument), None)
-    return list(islice((value for value in choices(root) if begun in value), 100)) if choices else []
+    return choices(root) if choices else iter(())

@@ -112,9 +112,9 @@ def listing(root: Root) -> list[Listed]:
     ]
 
 
-def completions(root: Root, kind: Kind, begun: str, limit: int = 100) -> tuple[list[str], int]:
-    """Names of a kind that hold the text, those that begin with it first, and how many there are in all."""
-    names = [name for name in kind.names(root) if begun in name]
+def completions(known: Iterator[str], begun: str, limit: int = 100) -> tuple[list[str], int]:
+    """Which of some names hold the text, those that begin with it first, and how many there are in all."""
+    names = [name for name in known if begun in name]
     names.sort(key=lambda name: not name.startswith(begun))
     return names[:limit], len(names)
 

@@ -28,7 +28,7 @@ from agent_tools.handbook.session_notes import (
     SessionNote,
     shown_value,
 )
-from agent_tools.jobs.processes import Finished, run_bounded
+from agent_tools.jobs.processes import Finished, own_module, run_bounded, with_program
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.records.store import RecordStore
 from agent_tools.workspace.git.history import commits_touching
@@ -100,7 +100,7 @@ def program_of(root: Root, words: Sequence[str]) -> list[str]:
     if words[0] == "pytest":
         return [sys.executable, "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *_pytest_words(root, words[1:])]
     if words[0] == "agent-tools" and tuple(words[1:3]) in SAFE_COMMANDS:
-        return [sys.executable, "-m", "agent_tools.cli", "--root", str(root.path), *words[1:]]
+        return [*own_module("agent_tools.cli"), "--root", str(root.path), *words[1:]]
     allowed = ", ".join(f"agent-tools {noun} {verb}" for noun, verb in sorted(SAFE_COMMANDS))
     raise SessionError(
         f"'{shown(shlex.join(words))[:120]}' may not run from a note, which anybody can commit; allowed are pytest and "
@@ -173,7 +173,7 @@ async def _verify_command(root: Root, note: SessionNote, evidence: CommandEviden
     finished = await run_bounded(
         program,
         folder=root.path,
-        environment={name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES},
+        environment=with_program({name: value for name, value in os.environ.items() if name not in DROPPED_VARIABLES}),
         seconds=seconds,
         output_cap=OUTPUT_CAP,
     )

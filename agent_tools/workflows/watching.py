@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 from pydantic import Field
 
 from agent_tools.jobs import runners
 from agent_tools.jobs.folders import ACTIVE, JobState
+from agent_tools.jobs.processes import own_module
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.workflows.jobs import JobEnded, JobStarted
 from agent_tools.workspace.root import Root
@@ -43,7 +43,7 @@ def watch_start(
     running = _clear_away(root)
     if running is not None:
         raise WatchRuns(f"A watch of this repository runs already: job {running.id}; watch_stop ends it.")
-    command = [sys.executable, "-m", "agent_tools.workspace.testing.watch", f"--idle-seconds={idle_minutes * 60}"]
+    command = [*own_module("agent_tools.workspace.testing.watch"), f"--idle-seconds={idle_minutes * 60}"]
     command += [f"--max-seconds={max_seconds}", "--", str(root.path), *tests]
     title = f"watching {' '.join(tests) or 'the whole suite'}"
     # On this machine whatever runs jobs: another one is not told of changes here.

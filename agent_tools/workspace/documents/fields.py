@@ -67,7 +67,9 @@ async def document_extract(
         DocumentError: a field that cannot be read, or a document that cannot.
         RootError: outside of the root and its data.
     """
-    asked = [_field(text) for text in fields[:MOST_FIELDS]]
+    if len(fields) > MOST_FIELDS:
+        raise DocumentError(f"{len(fields)} fields are asked for; name {MOST_FIELDS} at most.")
+    asked = [_field(text) for text in fields]
     file = checked_file(root, path)
     document = await read(file, path, ReadingJob(path=str(file), pages=pages, limit=limit, seconds=max_seconds))
     lines = ["  ".join(cell[0] for cell in row) for page in document.pages for row in page.rows]

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from agent_tools.results import Cursor, RepositoryText, offset, page
 from agent_tools.workspace.git.entries import WRITING_OUT, filters_of, listed, refuse_needed_filters
-from agent_tools.workspace.git.runner import GitError, Repository, complaint, shown_lines
+from agent_tools.workspace.git.runner import SECONDS, GitError, Repository, complaint, shown_lines
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
@@ -136,6 +136,11 @@ async def _change(repository: Repository, name: str, where: Sequence[str]) -> No
         finished = await repository.attempt("switch", *flags, *where)
     if finished.exit_code == 0:
         return
+    if finished.timed_out:
+        raise GitError(
+            f"git switch took over {SECONDS:.0f} s and was ended in the middle; git_status shows what is changed, and "
+            "`rm .git/index.lock` goes before the next try."
+        )
     lost = [line.strip() for line in os.fsdecode(finished.errors).splitlines() if line.startswith("\t")]
     if lost:
         raise GitError(

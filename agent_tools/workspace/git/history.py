@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent_tools.workspace.git.reading import git_status
-from agent_tools.workspace.git.runner import EMPTY_TREE, GitError, Repository, shown_lines
+from agent_tools.workspace.git.runner import GitError, Repository, shown_lines
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown
 
@@ -75,7 +75,7 @@ async def tree_since(root: Root, base: str) -> TreeSince:
     status = await git_status(root, limit=ENTRIES_READ, response_format="detailed")
     states = [*status.conflicted, *status.staged, *status.unstaged]
     known = await _known(repository, base)
-    changed = await _changed(repository, known or (EMPTY_TREE if not status.commit else status.commit))
+    changed = await _changed(repository, known or (repository.empty_tree if not status.commit else status.commit))
     new = [("created", path) for path in status.untracked]
     return TreeSince(
         commit=status.commit,

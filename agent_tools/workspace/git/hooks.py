@@ -126,7 +126,15 @@ async def _hooks_folder(root: Root) -> Path:
 def foreign_hooks(folder: Path) -> list[str]:
     """Names of the hooks in a folder that git would run for a commit and that are not ours."""
     there = [folder / name for name in COMMIT_HOOKS if os.access(folder / name, os.X_OK)]
-    return [hook.name for hook in there if MARK not in hook.read_text("utf-8", "replace")]
+    return [hook.name for hook in there if hook.is_file() and not _is_ours(hook)]
+
+
+def _is_ours(hook: Path) -> bool:
+    try:
+        return MARK in hook.read_text("utf-8", "replace")
+    except OSError:
+        # Ours can be read by whoever installed it.
+        return False
 
 
 def _refuse_foreign(hook: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the user's own git configuration says: who they are, and where their git looks for hooks."""
+"""What the user's own git configuration says: who they are, where their git looks for hooks, whether it signs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from agent_tools.jobs.processes import run_bounded
 from agent_tools.workspace.git.runner import SECONDS, GitError, shown_lines
 from agent_tools.workspace.root import Root
 
-_ASKED = r"^(user\.(name|email)|core\.hookspath)$"
+_ASKED = r"^(user\.(name|email)|core\.hookspath|commit\.gpgsign)$"
 
 
 async def user_settings(root: Root) -> dict[str, str]:
-    """Return `user.name`, `user.email` and `core.hookspath` as the user's git has them here, those that are set.
+    """Return what is asked for, by lower-case name, as the user's git has it here; only what is set.
 
     Raises:
         GitError: git did not answer.

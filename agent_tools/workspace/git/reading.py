@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agent_tools.results import Cursor, RepositoryText, ResponseFormat, offset, page
 from agent_tools.workspace.git.entries import parse_status, pathspecs
-from agent_tools.workspace.git.runner import EMPTY_TREE, OUTPUT_CAP, GitError, Repository, shown_lines
+from agent_tools.workspace.git.runner import OUTPUT_CAP, GitError, Repository, shown_lines
 from agent_tools.workspace.kept_outputs import keep
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown, shown_name
@@ -157,12 +157,13 @@ async def git_diff(
     except GitError:
         if targets[-1] != HEAD or await repository.head():
             raise
-        compared, targets = compared.replace(HEAD, "nothing"), [*targets[:-1], EMPTY_TREE]
+        compared, targets = compared.replace(HEAD, "nothing"), [*targets[:-1], repository.empty_tree]
         output, cut = await repository.run_to_cap(b"\n", "diff", *wanted, *DIFF_FLAGS, *targets, *specs)
     numbers, _, patch = output.partition(b"\n\n")
     lines = shown(patch).split("\n")[:-1]
     part, following = page([_short(line) for line in lines], offset(cursor), limit)
-    files, _ = page(_parse_numstat(numbers), 0, 200, 10_000)
+    counted = _parse_numstat(numbers)
+    files, _ = page(counted, 0, 200, 10_000)
     is_whole = not following and not cursor and all(len(line) <= LINE_CAP for line in lines)
     return GitDiff(
         compared=compared,
@@ -171,8 +172,12 @@ async def git_diff(
         patch_lines=len(lines),
         next_cursor=following,
         kept="" if is_whole else _kept(root, lines),
-        note=_cut_note("diff") if cut else "",
+        note="; ".join(filter(None, [_cut_note("diff") if cut else "", _more_files(len(counted) - len(files))])),
     )
+
+
+def _more_files(count: int) -> str:
+    return f"{count} more files changed; name paths to see them" if count else ""
 
 
 def _kept(root: Root, lines: list[str]) -> str:

@@ -21,7 +21,7 @@ from agent_tools.workspace.git.entries import (
     pathspecs,
     refuse_needed_filters,
 )
-from agent_tools.workspace.git.runner import GitError, Repository, complaint, shown_lines
+from agent_tools.workspace.git.runner import SECONDS, GitError, Repository, complaint, shown_lines
 from agent_tools.workspace.kept_outputs import MOST_BYTES, keep
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.untrusted import shown_name
@@ -88,7 +88,7 @@ async def git_restore(
         patch = Path(folder) / ("unstaged.patch" if staged else "discarded.patch")
         await _write_patch(repository, patch, staged, specs)
         kept = keep(root, patch.name, patch.read_bytes())
-        await _take_back(repository, patch, staged)
+        await _take_back(repository, patch, staged, kept)
     files, _ = page([shown_name(path) for path in changed], 0, 200, 10_000)
     undo = f"git apply {'--cached ' if staged else ''}{kept}"
     return GitRestored(files=files, omitted=len(changed) - len(files), patch=kept, undo=undo)
@@ -138,10 +138,15 @@ async def _write_patch(repository: Repository, patch: Path, staged: bool, specs:
         )
 
 
-async def _take_back(repository: Repository, patch: Path, staged: bool) -> None:
+async def _take_back(repository: Repository, patch: Path, staged: bool, kept: str) -> None:
     # The saved patch itself is taken back, and not the file restored: what came in between would be lost unsaved.
     side = ["--cached"] if staged else []
     with anyio.CancelScope(shield=True):
         finished = await repository.attempt("apply", "--reverse", *side, *_EXACTLY, str(patch))
+    if finished.timed_out:
+        raise GitError(
+            f"git apply took over {SECONDS:.0f} s and was ended, so a part may be discarded; look with git_status, and "
+            f"`git apply {kept}` brings back what is gone."
+        )
     if finished.exit_code != 0:
         raise GitError(f"{complaint('apply', finished)[:-1]}; nothing was discarded.")

@@ -28,7 +28,10 @@ from agent_tools.workspace.untrusted import shown
 OLDEST_GIT = (2, 32)
 """The first that reads `GIT_CONFIG_GLOBAL`; an older one would read the user's own configuration."""
 
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+EMPTY_TREES = {
+    "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
 SECONDS = 20.0
 SETTLED_NANOSECONDS = 2_000_000_000
 """A file that was last written longer ago has other times when it is written again."""
@@ -143,6 +146,11 @@ class Repository:
             if _PROGRAM_SETTING.fullmatch(name):
                 settings[name] = "false" if name.endswith((".required", ".promisor")) else ""
         return cls(root, settings, configured)
+
+    @property
+    def empty_tree(self) -> str:
+        """The id of a tree without files, by the hash that the repository uses."""
+        return EMPTY_TREES[self.configured.get("extensions.objectformat", "sha1").lower()]
 
     def with_variables(self, variables: Mapping[str, str]) -> Repository:
         """The same repository with more variables for git, such as who commits."""

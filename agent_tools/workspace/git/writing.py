@@ -25,7 +25,7 @@ from agent_tools.workspace.git.entries import (
     refuse_needed_filters,
 )
 from agent_tools.workspace.git.index import Index, read_index, replace_index, write_index
-from agent_tools.workspace.git.runner import EMPTY_TREE, GitError, Repository, shown_lines
+from agent_tools.workspace.git.runner import GitError, Repository, shown_lines
 from agent_tools.workspace.untrusted import shown, shown_name
 
 ATTEMPTS = 5
@@ -142,7 +142,7 @@ async def _refuse_untracked(repository: Repository, spec: str) -> None:
 
 async def _differences(repository: Repository, parent: str, tree: str) -> tuple[tuple[str, str], ...]:
     flags = ("-r", "-z", "--no-renames", "--name-status", "--no-ext-diff", "--no-textconv")
-    parts = shown_lines(await repository.run("diff-tree", *flags, parent or EMPTY_TREE, tree))
+    parts = shown_lines(await repository.run("diff-tree", *flags, parent or repository.empty_tree, tree))
     return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent_tools.jobs import runners
 from agent_tools.jobs.folders import ACTIVE, find_folder
+from agent_tools.jobs.processes import own_module
 from agent_tools.records.store import write_atomically
 from agent_tools.workspace.notebooks.kernel_process import CONNECTION_FILE, KernelError, RunningKernel
 from agent_tools.workspace.root import Root
@@ -56,7 +56,7 @@ async def start_kept(root: Root, folder: Path, idle_seconds: float = IDLE_SECOND
         KernelError: it did not start; its last words are quoted.
         JobError: no job can be started.
     """
-    command = [sys.executable, "-m", HOST, str(root.path), str(folder), str(idle_seconds)]
+    command = [*own_module(HOST), str(root.path), str(folder), str(idle_seconds)]
     title = f"kernel in {root.relative(folder)}"
     # A kernel that waits for its next cell must not keep measurements from this machine.
     start = partial(runners.start, command, title, root.path, kind=KIND, measuring=False, runner="local")

@@ -17,6 +17,7 @@ from typing import Annotated
 import anyio.to_thread
 from pydantic import Field
 
+from agent_tools.jobs import runners
 from agent_tools.jobs.processes import Finished, end_all, marked, run_bounded
 from agent_tools.records.errors import WorkbenchError
 from agent_tools.results import PAGE_CHARACTERS, RepositoryText
@@ -96,8 +97,8 @@ async def notebook_run(
     _check_installed()
     notebook = _notebook(root, path, code)
     folder = notebook.parent if notebook else root.path
-    if keep_kernel and not kernel:
-        kernel = await start_kept(root, folder)
+    started = await start_kept(root, folder) if keep_kernel and not kernel else ""
+    kernel = kernel or started
     with tempfile.TemporaryDirectory(prefix="agent-tools-") as scratch:
         job = NotebookJob(
             root=root.path,
@@ -113,8 +114,14 @@ async def notebook_run(
             started=0.0,
             server=os.getpid(),
         )
-        with _with_kernel(root, job, kernel) as ready:
-            reading = await _run(ready, Path(scratch), report)
+        try:
+            with _with_kernel(root, job, kernel) as ready:
+                reading = await _run(ready, Path(scratch), report)
+        except NotebookError:
+            # The answer is a refusal, so nobody would learn the id of the kernel.
+            if started:
+                await anyio.to_thread.run_sync(runners.cancel, started, root.path)
+            raise
     return _result(root, reading, kernel, Path(path).stem or "code")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -27,6 +28,9 @@ MOST_BYTES = 1 << 20
 
 BATCH = 200
 """Files per transaction: what a killed process loses."""
+
+_LINE_END = re.compile(r"\r\n|\r")
+"""Python counts a carriage return alone as a line end, too."""
 
 BINARY_LOOK = 8192
 """Bytes in which a file that is no text shows a zero."""
@@ -166,7 +170,7 @@ def _read(root: Root, path: str, size: int) -> tuple[bytes, str]:
 
 
 def _content(path: str, data: bytes, problem: str) -> FileUnits:
-    return units_of(path, data.decode("utf-8", "replace").replace("\r\n", "\n")) if data else named_only(problem)
+    return units_of(path, _LINE_END.sub("\n", data.decode("utf-8", "replace"))) if data else named_only(problem)
 
 
 def _is_storable(path: str) -> bool:

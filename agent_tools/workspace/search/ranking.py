@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from agent_tools.workspace.root import Root
 from agent_tools.workspace.search.words import Term, identifiers, question_terms, unified
 
 Wanted = Literal["any", "function", "class", "heading", "config", "test"]
@@ -220,6 +221,16 @@ def _is_wanted(one: Candidate, wanted: Wanted) -> bool:
     if wanted == "test":
         return one.test and one.kind in ("function", "class")
     return not one.test and one.kind in (("config", "target") if wanted == "config" else (wanted,))
+
+
+def folder_below(root: Root, text: str) -> str:
+    """The folder or file that a search is kept to, relative to the root; '' is all of it.
+
+    Raises:
+        RootError: it lies outside of the root.
+    """
+    path = root.relative(root.resolve(text)) if text else "."
+    return "" if path == "." else path
 
 
 def _is_below(path: str, folder: str) -> bool:

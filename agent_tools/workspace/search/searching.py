@@ -17,7 +17,7 @@ from agent_tools.workspace.files.opening import FileError, read_whole
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.search import database as store
 from agent_tools.workspace.search.index import MOST_BYTES, Refreshed, Report, refresh
-from agent_tools.workspace.search.ranking import Wanted, nearest_words, ranked
+from agent_tools.workspace.search.ranking import Wanted, folder_below, nearest_words, ranked
 from agent_tools.workspace.search.words import identifiers, question_terms
 from agent_tools.workspace.untrusted import shown
 
@@ -115,7 +115,7 @@ async def code_search(
         IndexFailure: the index cannot be written or read.
         RootError: `path` lies outside of the root.
     """
-    folder = root.relative(root.resolve(path)).removeprefix(".") if path else ""
+    folder = folder_below(root, path)
     state = await refresh(root, report)
     answer = partial(_answer, root, query, kind, folder, offset(cursor), limit, response_format)
     try:

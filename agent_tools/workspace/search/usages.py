@@ -23,6 +23,7 @@ from agent_tools.workspace.search import database as store
 from agent_tools.workspace.search.code_units import is_test
 from agent_tools.workspace.search.index import MOST_BYTES, Report, refresh
 from agent_tools.workspace.search.python_uses import Use, UseKind, python_uses
+from agent_tools.workspace.search.ranking import folder_below
 from agent_tools.workspace.search.words import LONGEST_WORD, split_identifier, unified
 from agent_tools.workspace.untrusted import shown
 
@@ -99,7 +100,7 @@ async def code_usages(
         raise UsageError(
             f"{shown(name)[:100]!r} is not a name; give one such as 'function', 'Class' or 'Class.method'."
         )
-    folder = root.relative(root.resolve(path)).removeprefix(".") if path else ""
+    folder = folder_below(root, path)
     state = await refresh(root, report)
     return await anyio.to_thread.run_sync(
         _answer, root, name, folder, offset(cursor), limit, response_format, state.note

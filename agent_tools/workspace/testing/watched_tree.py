@@ -17,6 +17,7 @@ _NEVER = re.compile(rf"^(?:{OWN_FOLDER}(?:/|$)|\.\.|pytest-cache-files-)")
 """The last are pytest's own, for a moment."""
 
 LISTED_AT_ONCE = 200
+"""Paths in one question to git; more are asked for in portions."""
 
 
 class WatchedTree:
@@ -36,8 +37,12 @@ class WatchedTree:
         """Return what changed of the project, relative to the root: nothing that git ignores or that the runs wrote."""
         relative = {os.path.relpath(path, self.root.path) for path in paths}
         kept = sorted(path for path in relative if not _NEVER.search(path))
-        own = await self._listed(kept[:LISTED_AT_ONCE]) if self.repository else list(filter(self._is_content, kept))
+        own = await self._known_to_git(kept) if self.repository else list(filter(self._is_content, kept))
         return [] if self._goes_round(own) else [shown(path) for path in own]
+
+    async def _known_to_git(self, paths: list[str]) -> list[str]:
+        portions = [paths[at : at + LISTED_AT_ONCE] for at in range(0, len(paths), LISTED_AT_ONCE)]
+        return [path for portion in portions for path in await self._listed(portion)]
 
     async def _listed(self, paths: list[str]) -> list[str]:
         """What git lists of these: what it tracks or would track, the contents of folders too."""

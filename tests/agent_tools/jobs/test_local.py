@@ -190,3 +190,9 @@ def test_a_progress_bar_that_overwrites_its_line_shows_its_last_form(tmp_path):
     log = tmp_path / "log.txt"
     log.write_bytes(b"one\n10%\r50%\r100%\nlast\n")
     assert folders.tail(log, 2) == ["100%", "last"]
+
+
+def test_a_module_in_the_repository_does_not_stand_in_for_one_that_a_job_needs(tmp_path):
+    (tmp_path / "psutil.py").write_text("raise SystemExit('the wrong one')")
+    state = runners.start(python("pass"), "a job", tmp_path, measuring=False)
+    assert until_ended(state.id, tmp_path).state.status == "finished"

@@ -281,3 +281,21 @@ def test_the_command_line_takes_paths_as_words_and_reasons_as_options(changed, g
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run(command, env=environment, capture_output=True, check=True)
     assert git(changed, "show", "-s", "--format=%B").startswith("fix: s\n\n- one\n- two\n\n")
+
+
+@pytest.mark.parametrize("trap", ["folder", "unreadable"])
+def test_odd_hooks_do_not_make_a_commit_look_failed(changed, git, trap):
+    hook = changed / ".git/hooks/commit-msg"
+    hook.parent.mkdir(exist_ok=True)
+    if trap == "folder":
+        hook.mkdir()
+    else:
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o111)
+    assert commit(changed, "a.txt").commit == git(changed, "rev-parse", "HEAD").strip()
+
+
+def test_a_signature_that_the_user_wants_everywhere_is_said_to_be_missing(changed):
+    home = Path(os.environ["HOME"]) / ".gitconfig"
+    home.write_text(home.read_text() + "[commit]\n\tgpgSign = true\n")
+    assert "not signed" in commit(changed, "a.txt").note

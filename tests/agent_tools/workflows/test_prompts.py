@@ -109,5 +109,5 @@ def test_values_are_offered_where_they_are_known(root):
     records = root.path / "logs/2026-11-21_main/records"
     records.mkdir(parents=True)
     (records / "20261121T200622Z-benchmark-3fa9c1.json").write_text("{}")
-    assert names_for(root, "write_findings", "record", "bench") == ["20261121T200622Z-benchmark-3fa9c1"]
-    assert names_for(root, "plan_optimisation", "goal", "x") == []
+    assert list(names_for(root, "write_findings", "record")) == ["20261121T200622Z-benchmark-3fa9c1"]
+    assert list(names_for(root, "plan_optimisation", "goal")) == []

@@ -210,10 +210,10 @@ def test_a_damaged_record_can_still_be_looked_at(root):
 
 
 def test_completion_offers_what_begins_so_first_and_counts_the_rest(root):
-    assert completions(root, HANDBOOK, "99") == (["99_current_state.md"], 1)
-    names, total = completions(root, SESSIONS, "", limit=1)
+    assert completions(HANDBOOK.names(root), "99") == (["99_current_state.md"], 1)
+    names, total = completions(SESSIONS.names(root), "", limit=1)
     assert (len(names), total) == (1, 2)
-    assert completions(root, HANDBOOK, "test")[0] == ["02_dev_guide/testing.md"]
+    assert completions(HANDBOOK.names(root), "test")[0] == ["02_dev_guide/testing.md"]
 
 
 @settings(max_examples=40, deadline=None)

@@ -268,7 +268,7 @@ def test_a_refused_command_says_what_is_allowed(root):
     with pytest.raises(SessionError, match="pytest without tests would run the whole suite"):
         program_of(root, ["pytest"])
     assert program_of(root, ["pytest", "-k", "a b", "test_value.py"])[-3:] == ["-k=a b", "--", "test_value.py"]
-    assert program_of(root, ["agent-tools", "docs", "check"])[:3] == [sys.executable, "-m", "agent_tools.cli"]
+    assert program_of(root, ["agent-tools", "docs", "check"])[:4] == [sys.executable, "-P", "-m", "agent_tools.cli"]
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,9 @@ def test_nearly_every_real_receipt_shows_its_total_and_its_date(shared_receipts)
     dates = [_found("date", "date", [page], "day")["how"] for page in document.pages]
     assert totals.count("labelled") >= 95
     assert dates.count("not found") <= 8
+
+
+def test_more_fields_than_are_looked_for_are_refused_and_not_left_out(tmp_path):
+    (tmp_path / "a.txt").write_text("Total: 1.00\n")
+    with pytest.raises(DocumentError, match="31 fields are asked for; name 30 at most"):
+        anyio.run(partial(document_extract, Root.at(tmp_path), "a.txt", fields=tuple(f"f{n}" for n in range(31))))

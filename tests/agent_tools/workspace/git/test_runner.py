@@ -529,3 +529,21 @@ def test_a_settled_configuration_is_read_once_for_many_calls(repository, monkeyp
     for read in (status, diff, log, status, diff, log):
         read(repository)
     assert started == ["config", "status", "diff", "log", "status", "diff", "log"]
+
+
+def test_a_repository_with_longer_ids_is_read_before_its_first_commit(tmp_path, git):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    git(folder, "init", "-q", "--object-format=sha256")
+    (folder / "a.txt").write_text("one\n")
+    git(folder, "add", ".")
+    assert diff(folder, staged=True).files == ["1 0 a.txt"]
+
+
+def test_a_diff_of_more_files_than_it_names_says_how_many_are_left_out(repository, git):
+    for number in range(230):
+        (repository / f"file{number}.txt").write_text("x\n")
+    git(repository, "add", "--intent-to-add", ".")
+    answer = diff(repository, response_format="concise")
+    assert len(answer.files) == 200
+    assert "30 more files changed; name paths" in answer.note

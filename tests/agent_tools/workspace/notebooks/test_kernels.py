@@ -216,3 +216,11 @@ def test_a_kernel_stays_on_this_machine_where_jobs_go_to_slurm(root, monkeypatch
     monkeypatch.setenv("AGENT_TOOLS_JOBS", "slurm")
     kernel = kept(root)
     assert runners.status(kernel, root.path).state.runner == "local"
+
+
+def test_a_kernel_that_was_started_for_a_refused_notebook_does_not_stay(tmp_path):
+    root = Root.at(tmp_path)
+    write(tmp_path / "a.ipynb", "1")
+    with pytest.raises(NotebookError):
+        anyio.run(partial(notebook_run, root, path="a.ipynb", cells="99", keep_kernel=True))
+    assert [row["status"] for row in job_status(root).jobs] == ["cancelled"]

@@ -386,3 +386,9 @@ def test_searching_imports_nothing_heavy():
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"torch", "numpy", "duckdb", "pathspec", "mcp"} & set(loaded)
+
+
+def test_a_carriage_return_alone_ends_a_line_as_it_does_for_python(repository):
+    (repository / "old.py").write_bytes(b"A = 1\rB = 2\r\rdef zebra():\r    pass\r")
+    update(repository)
+    assert "old.py:zebra" in names(repository)

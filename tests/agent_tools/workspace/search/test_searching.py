@@ -259,3 +259,9 @@ def test_questions_at_once_disturb_each_other_in_nothing(project):
     anyio.run(several)
     assert [answer.note for answer in answers] == [""] * 8
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_a_hidden_folder_can_be_searched_by_its_name(repository):
+    (repository / ".github").mkdir()
+    (repository / ".github" / "zebra.py").write_text("def count_zebras():\n    pass\n")
+    assert any(".github/zebra.py" in hit for hit in ask(repository, "count zebras", path=".github").hits)
