@@ -89,6 +89,8 @@ def searched(root: Root, questions: Sequence[Question]) -> list[list[Answer]]:
     """Return what the search answers to each question, best first."""
     anyio.run(refresh, root)
     with store.opened(store.index_path(root)) as database:
+        # One picture for all questions, whoever else refreshes the index meanwhile.
+        database.execute("begin")
         rows = database.execute("select u.id, f.path, u.name from units u join files f on f.id = u.file")
         answers = {unit: (path, name) for unit, path, name in rows}
         return [

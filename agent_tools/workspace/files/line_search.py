@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -84,7 +84,8 @@ def find_hits(stream: BinaryIO, place: Place, needle: str) -> Iterator[Hit | Pla
         done = block + here
         line = _line_at(line, block, data[counted:CHUNK], counted)
         if block + CHUNK >= place.byte + SCAN_BYTES and len(data) >= CHUNK:
-            yield Place(line.line, line.byte if not in_hit else block + CHUNK)
+            # In the middle of a line that is longer than all that was looked at, the next page starts there.
+            yield Place(line.line, block + CHUNK if in_hit or line.byte <= place.byte else line.byte)
 
 
 def _line_at(line: Place, block: int, data: bytes, offset: int) -> Place:
@@ -94,7 +95,7 @@ def _line_at(line: Place, block: int, data: bytes, offset: int) -> Place:
 
 
 def _page(stream: BinaryIO, start: int, hits: list[Hit], following: Place | None, room: int) -> SearchPage:
-    marked = {hit.line.line for hit in hits}
+    marked = {hit.line.line: hit for hit in hits}
     shown: list[str] = []
     printed: Place | None = None
     for count, hit in enumerate(hits):
@@ -115,14 +116,14 @@ def _start(stream: BinaryIO, start: int, hit: Hit, printed: Place | None) -> Pla
     return printed if printed and printed.line >= place.line else place
 
 
-def _group(stream: BinaryIO, place: Place, hit: Hit, marked: set[int]) -> tuple[list[str], Place]:
+def _group(stream: BinaryIO, place: Place, hit: Hit, marked: Mapping[int, Hit]) -> tuple[list[str], Place]:
     """The lines from a place to some behind the hit, and the place behind them."""
     shown: list[str] = []
     while place.line <= hit.line.line + AROUND_LINES:
         line = read_line(stream, place, SHOWN_BYTES)
         if line is None:
             break
-        text = line.shown if line.number != hit.line.line else _around(stream, line, place, hit)
+        text = _around(stream, line, place, marked[line.number]) if line.number in marked else line.shown
         shown.append(f"{line.number}{':' if line.number in marked else '-'} {text.rstrip()}")
         if line.following is None:
             return shown, Place(line.number + 1, hit.at)

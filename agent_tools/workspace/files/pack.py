@@ -149,7 +149,14 @@ def _asked(root: Root, text: str, listed: list[str], visible: list[str]) -> Iter
     name = root.relative(place)
     if not place.is_dir():
         return [(name, Rank.NAMED)]
-    return [(path, rank(path)) for path in visible if name == "." or path.startswith(f"{name}/")]
+    if name == ".":
+        return [(path, rank(path)) for path in visible]
+    inside = [path for path in listed if path.startswith(f"{name}/") and not holds_secrets(path)]
+    # Who names a hidden folder wants what is in it; what is hidden inside of it stays so.
+    found = [(path, rank(path)) for path in inside if is_shown(path.removeprefix(f"{name}/"))]
+    if not found:
+        raise FileError(f"'{text}' has no file that git lists; name the files that you want of it.")
+    return found
 
 
 def _read_section(root: Root, candidate: Candidate) -> Section:

@@ -74,6 +74,31 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True)
+class _Scope:
+    """Which units a question is about: part of every query, since only the best of each word are looked at."""
+
+    condition: str = ""
+    values: tuple[str | int, ...] = ()
+
+    @classmethod
+    def of(cls, wanted: Wanted, folder: str) -> _Scope:
+        """Units of a kind, below a folder or in one file; 'any' and '' leave nothing out."""
+        conditions, values = list[str](), list[str | int]()
+        if wanted != "any":
+            kinds = {"test": ("function", "class"), "config": ("config", "target")}.get(wanted, (wanted,))
+            conditions.append(f"u.test = {int(wanted == 'test')} and u.kind in ({', '.join('?' * len(kinds))})")
+            values += kinds
+        if folder:
+            conditions.append("(f.path = ? or substr(f.path, 1, ?) = ?)")
+            values += [folder, len(folder) + 1, f"{folder}/"]
+        return cls("".join(f" and {condition}" for condition in conditions), tuple(values))
+
+    def joined(self, table: str) -> str:
+        """What a query of `table` has to join."""
+        return f"join units u on u.id = {table}.rowid join files f on f.id = u.file" if self.condition else ""
+
+
 def ranked(database: sqlite3.Connection, question: str, wanted: Wanted, folder: str, most: int) -> list[Hit]:
     """Return the units that answer a question, best first.
 
@@ -84,14 +109,10 @@ def ranked(database: sqlite3.Connection, question: str, wanted: Wanted, folder: 
         folder: only below this folder, or this file; '' everywhere.
         most: how many at most.
     """
-    by_term = [_term_scores(database, term) for term in question_terms(question)]
+    scope = _Scope.of(wanted, folder)
+    by_term = [_term_scores(database, term, scope) for term in question_terms(question)]
     own = _covered(by_term)
-    best = sorted(own, key=lambda unit: -own[unit])[:DEPTH]
-    candidates = [
-        candidate
-        for candidate in _candidates(database, best)
-        if _is_wanted(candidate, wanted) and _is_below(candidate.path, folder)
-    ]
+    candidates = _candidates(database, sorted(own, key=lambda unit: -own[unit])[:DEPTH])
     names = {unified(name) for name in identifiers(question)}
     together = _file_scores(candidates, by_term)
     classes = _class_scores(candidates, own)
@@ -167,33 +188,36 @@ def nearest_words(database: sqlite3.Connection, question: str, most: int) -> lis
     return sorted(near, key=lambda word: (-near[word], word))[:most]
 
 
-def _term_scores(database: sqlite3.Connection, term: Term) -> dict[int, float]:
-    scores = _word_scores(database, term.word, 1.0)
+def _term_scores(database: sqlite3.Connection, term: Term, scope: _Scope) -> dict[int, float]:
+    scores = _word_scores(database, term.word, 1.0, scope)
     if not scores and len(term.word) >= SMALLEST_PIECE:
-        scores = _pieces(database, term.word)
+        scores = _pieces(database, term.word, scope)
     for word in sorted(term.related):
-        for unit, score in _word_scores(database, word, RELATED_WEIGHT).items():
+        for unit, score in _word_scores(database, word, RELATED_WEIGHT, scope).items():
             scores[unit] = max(scores.get(unit, 0.0), score)
     return scores
 
 
-def _word_scores(database: sqlite3.Connection, word: str, weight: float) -> dict[int, float]:
+def _word_scores(database: sqlite3.Connection, word: str, weight: float, scope: _Scope) -> dict[int, float]:
     scores: dict[int, float] = {}
     for field, factor in WEIGHTS.items():
         table = f"{field}_words"
         rows = database.execute(
-            f"select rowid, -bm25({table}) from {table} where {table} match ? order by rank limit ?",  # noqa: S608 - our own names
-            (f'"{word}"', DEPTH),
+            f"select {table}.rowid, -bm25({table}) from {table} {scope.joined(table)} "  # noqa: S608 - our own names
+            f"where {table} match ? {scope.condition} order by {table}.rank limit ?",
+            (f'"{word}"', *scope.values, DEPTH),
         )
         for unit, score in rows:
             scores[unit] = scores.get(unit, 0.0) + weight * factor * score
     return scores
 
 
-def _pieces(database: sqlite3.Connection, part: str) -> dict[int, float]:
+def _pieces(database: sqlite3.Connection, part: str, scope: _Scope) -> dict[int, float]:
     """Names that hold `part` somewhere inside."""
     rows = database.execute(
-        "select rowid, -bm25(pieces) from pieces where pieces match ? order by rank limit ?", (f'"{part}"', DEPTH)
+        f"select pieces.rowid, -bm25(pieces) from pieces {scope.joined('pieces')} "  # noqa: S608 - our own names
+        f"where pieces match ? {scope.condition} order by pieces.rank limit ?",
+        (f'"{part}"', *scope.values, DEPTH),
     )
     return dict(rows.fetchall())
 
@@ -215,14 +239,6 @@ def _factor(one: Candidate, wanted: Wanted, names: set[str]) -> float:
     return factor * kind * FOLDER_FACTORS.get(one.path.partition("/")[0], 1.0)
 
 
-def _is_wanted(one: Candidate, wanted: Wanted) -> bool:
-    if wanted == "any":
-        return True
-    if wanted == "test":
-        return one.test and one.kind in ("function", "class")
-    return not one.test and one.kind in (("config", "target") if wanted == "config" else (wanted,))
-
-
 def folder_below(root: Root, text: str) -> str:
     """The folder or file that a search is kept to, relative to the root; '' is all of it.
 
@@ -231,7 +247,3 @@ def folder_below(root: Root, text: str) -> str:
     """
     path = root.relative(root.resolve(text)) if text else "."
     return "" if path == "." else path
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return not folder or path == folder or path.startswith(f"{folder}/")

@@ -248,3 +248,14 @@ def test_a_plan_never_spends_more_than_its_budget_and_forgets_no_file(sizes, bud
     assert sum(tokens_of(packed.text) for packed in made.packed) <= budget
     paths = [packed.path for packed in made.packed] + [candidate.path for candidate, _ in made.left_out]
     assert sorted(paths) == sorted(candidate.path for candidate in candidates)
+
+
+def test_a_hidden_folder_that_is_named_is_packed_and_one_that_git_ignores_is_refused_in_a_sentence(project):
+    (project / ".github").mkdir()
+    (project / ".github" / "ci.py").write_text("STEPS = 3\n")
+    assert "STEPS = 3" in pack(project, ".github")[1]
+    (project / ".gitignore").write_text("made/\n")
+    (project / "made").mkdir()
+    (project / "made" / "x.py").write_text("X = 1\n")
+    with pytest.raises(FileError, match="'made' has no file that git lists"):
+        pack(project, "made")

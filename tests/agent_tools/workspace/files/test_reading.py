@@ -359,3 +359,9 @@ def test_a_large_log_is_searched_quickly(tmp_path):
 def test_a_regular_expression_is_plain_text_so_that_none_can_hang(tmp_path):
     write(tmp_path, "a" * 40 + "!\n(a+)+$\n")
     assert read(tmp_path, contains="(a+)+$").notes[0] == "1 lines with '(a+)+$'"
+
+
+def test_every_long_line_that_holds_a_text_shows_where_it_does(tmp_path):
+    write(tmp_path, "".join(f"{'x' * 900}needle{number}\n" for number in range(6)))
+    found = read(tmp_path, contains="needle").text
+    assert [f"needle{number}" in found for number in range(6)] == [True] * 6

@@ -265,3 +265,11 @@ def test_a_hidden_folder_can_be_searched_by_its_name(repository):
     (repository / ".github").mkdir()
     (repository / ".github" / "zebra.py").write_text("def count_zebras():\n    pass\n")
     assert any(".github/zebra.py" in hit for hit in ask(repository, "count zebras", path=".github").hits)
+
+
+def test_a_small_folder_is_found_in_however_common_the_word_is_elsewhere(repository):
+    (repository / "common.py").write_text("".join(f"def path_{n}():\n    'The path.'\n\n\n" for n in range(700)))
+    (repository / "small").mkdir()
+    (repository / "small" / "odd.py").write_text("def other():\n    'Something else.'\n    return 'a path ' * 3\n")
+    (hit,) = [hit for hit in ask(repository, "path", path="small").hits if "other" in hit]
+    assert hit.startswith("small/odd.py:1")
