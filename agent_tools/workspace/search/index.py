@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.from_thread
 import anyio.to_thread
@@ -28,6 +28,8 @@ MOST_BYTES = 1 << 20
 
 BATCH = 200
 """Files per transaction: what a killed process loses."""
+
+T = TypeVar("T")
 
 _LINE_END = re.compile(r"\r\n|\r")
 """Python counts a carriage return alone as a line end, too."""
@@ -72,6 +74,26 @@ async def refresh(root: Root, report: Report | None = None, rebuild: bool = Fals
     start = time.perf_counter()
     listing = await list_files(root)
     return await anyio.to_thread.run_sync(_refresh, root, listing, rebuild, report, start)
+
+
+async def answered(root: Root, report: Report | None, answer: Callable[[str], T]) -> T:
+    """Ask the refreshed index on a thread; a question that runs into damage is asked again of a new index.
+
+    Args:
+        root: the repository.
+        report: see `refresh`.
+        answer: takes what is to be said of the index, '' if nothing.
+
+    Raises:
+        IndexFailure: see `refresh`.
+        GitError: the repository is refused.
+    """
+    state = await refresh(root, report)
+    try:
+        return await anyio.to_thread.run_sync(answer, state.note)
+    except store.IndexDamaged:
+        await refresh(root, report, rebuild=True)
+        return await anyio.to_thread.run_sync(answer, "the index was built anew: it was damaged")
 
 
 def _refresh(root: Root, listing: Listing, rebuild: bool, report: Report | None, start: float) -> Refreshed:

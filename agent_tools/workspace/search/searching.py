@@ -16,7 +16,7 @@ from agent_tools.results import Cursor, RepositoryText, ResponseFormat, offset, 
 from agent_tools.workspace.files.opening import FileError, read_whole
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.search import database as store
-from agent_tools.workspace.search.index import MOST_BYTES, Refreshed, Report, refresh
+from agent_tools.workspace.search.index import MOST_BYTES, Refreshed, Report, answered, refresh
 from agent_tools.workspace.search.ranking import Wanted, folder_below, nearest_words, ranked
 from agent_tools.workspace.search.words import identifiers, question_terms
 from agent_tools.workspace.untrusted import shown
@@ -116,13 +116,8 @@ async def code_search(
         RootError: `path` lies outside of the root.
     """
     folder = folder_below(root, path)
-    state = await refresh(root, report)
     answer = partial(_answer, root, query, kind, folder, offset(cursor), limit, response_format)
-    try:
-        return await anyio.to_thread.run_sync(answer, state.note)
-    except store.IndexDamaged:
-        state = await refresh(root, report, rebuild=True)
-        return await anyio.to_thread.run_sync(answer, "the index was built anew: it was damaged")
+    return await answered(root, report, answer)
 
 
 def _answer(

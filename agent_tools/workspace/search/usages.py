@@ -7,7 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from agent_tools.workspace.files.opening import FileError, read_whole
 from agent_tools.workspace.root import Root
 from agent_tools.workspace.search import database as store
 from agent_tools.workspace.search.code_units import is_test
-from agent_tools.workspace.search.index import MOST_BYTES, Report, refresh
+from agent_tools.workspace.search.index import MOST_BYTES, Report, answered
 from agent_tools.workspace.search.python_uses import Use, UseKind, python_uses
 from agent_tools.workspace.search.ranking import folder_below
 from agent_tools.workspace.search.words import LONGEST_WORD, split_identifier, unified
@@ -101,10 +101,7 @@ async def code_usages(
             f"{shown(name)[:100]!r} is not a name; give one such as 'function', 'Class' or 'Class.method'."
         )
     folder = folder_below(root, path)
-    state = await refresh(root, report)
-    return await anyio.to_thread.run_sync(
-        _answer, root, name, folder, offset(cursor), limit, response_format, state.note
-    )
+    return await answered(root, report, partial(_answer, root, name, folder, offset(cursor), limit, response_format))
 
 
 def _answer(root: Root, name: str, folder: str, start: int, limit: int, response_format: str, note: str) -> CodeUsages:
@@ -173,8 +170,10 @@ def _text_uses(lines: Sequence[str], name: str, kind: UseKind) -> Iterator[Use]:
 
 
 def _by_file(found: Sequence[_Placed]) -> list[str]:
-    rows = []
-    for path, group in groupby(found, key=lambda placed: placed.path):
+    rows, by_path = list[str](), dict[str, list[_Placed]]()
+    for placed in found:
+        by_path.setdefault(placed.path, []).append(placed)
+    for path, group in by_path.items():
         places = [f"{one.use.line} {one.kind}{f' in {one.use.inside}' if one.use.inside else ''}" for one in group]
         more = f", {len(places) - USES_PER_FILE} more" if len(places) > USES_PER_FILE else ""
         rows.append(shown(f"{path}: {', '.join(places[:USES_PER_FILE])}{more}"))

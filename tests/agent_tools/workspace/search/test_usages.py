@@ -154,3 +154,10 @@ def test_a_name_that_is_everywhere_stays_under_the_character_limit(repository):
 def test_any_text_has_uses_or_is_no_python(text, name):
     found = python_uses(text, name)
     assert found is None or all(1 <= use.line <= text.count("\n") + 1 for use in found)
+
+
+def test_a_file_that_defines_and_uses_a_name_has_one_row(repository):
+    (repository / "one.py").write_text("def zebra():\n    return 1\n\n\nprint(zebra())\n")
+    (repository / "two.py").write_text("from one import zebra\n\nzebra()\n")
+    rows = uses(repository, "zebra").uses
+    assert sorted(row.partition(":")[0] for row in rows) == ["one.py", "two.py"]
