@@ -159,5 +159,5 @@ def test_any_text_has_uses_or_is_no_python(text, name):
 def test_a_file_that_defines_and_uses_a_name_has_one_row(repository):
     (repository / "one.py").write_text("def zebra():\n    return 1\n\n\nprint(zebra())\n")
     (repository / "two.py").write_text("from one import zebra\n\nzebra()\n")
-    rows = uses(repository, "zebra").uses
+    rows = uses(repository, "zebra", response_format="concise").uses
     assert sorted(row.partition(":")[0] for row in rows) == ["one.py", "two.py"]
